@@ -1,0 +1,105 @@
+// What one worker knows about one pool besides who gets a server: how to reach and log in to its servers, what
+// they told about themselves, its timeouts and its counters.
+
+import Configuration
+import Console
+import Pooling
+import Wire
+
+/// One worker's side of a pool.
+struct PoolState: ~Copyable {
+    /// The timeouts that a pool's clients and servers are held to, in microseconds; 0 = off.
+    struct Timeouts {
+        var query: Int64 = 0
+        var queryWait: Int64 = 0
+        var transaction: Int64 = 0
+        var idleTransaction: Int64 = 0
+        var clientIdle: Int64 = 0
+        var serverLifetime: Int64 = 0
+        var serverIdle: Int64 = 0
+        var serverCheckDelay: Int64 = 0
+        var serverConnect: Int64 = 0
+        var loginRetry: Int64 = 0
+        var queryWaitNotify: Int64 = 0
+        var cancelWait: Int64 = 0
+    }
+
+    let key: PoolKey
+    var pool: Pool
+    let database: DatabaseState
+    let user: UserState
+    var options: DatabaseOptions
+    var mode: PoolMode
+    /// The reset query runs after each transaction too (`server_reset_query_always`).
+    var resetsAlways = false
+    var timeouts = Timeouts()
+    /// What a server of this pool reported at login, as settings that clients start from.
+    var defaults = ParameterSets.empty
+    /// What it reported besides, which no client can change.
+    var fixedParameters: [(name: String, value: String)] = []
+    /// The messages that end the login of a client without settings of its own, but for its key.
+    var welcome: [UInt8] = []
+    var isWelcomeKnown = false
+    var backoff = RetryBackoff()
+    /// The last error of a connect or login, given to clients while no server can be had.
+    var lastFailure: ErrorFields?
+    /// Clients that wait for the first login.
+    var welcoming: [UInt32] = []
+    var clientCount = 0
+    var cancelsWaiting = 0
+    var nextHost = 0
+    var totals = StatsCounters()
+    var totalsBefore = StatsCounters()
+    var averages = StatsCounters()
+    /// When a server of it was last closed for its age, so that they are not all closed at once.
+    var lifetimeClosedAt: Int64 = 0
+    /// When its last client left or last server was used, to forget pools that nobody uses.
+    var usedAt: Int64
+
+    init(
+        key: PoolKey, bounds: PoolBounds, worker: Int, database: DatabaseState, user: UserState,
+        options: DatabaseOptions, configuration: Configuration, now: Int64
+    ) {
+        self.key = key
+        pool = Pool(bounds: bounds, worker: worker, limits: PoolLimits())
+        self.database = database
+        self.user = user
+        self.options = options
+        mode = .session
+        usedAt = now
+        configure(options, configuration)
+    }
+
+    /// Takes sizes, mode and timeouts from a configuration.
+    mutating func configure(_ options: DatabaseOptions, _ configuration: Configuration) {
+        let settings = configuration.settings
+        self.options = options
+        mode = configuration.poolMode(database: options, user: key.user)
+        resetsAlways = settings.serverResetQueryAlways
+        pool.limits.size = configuration.poolSize(database: options, user: key.user)
+        pool.limits.minimum = configuration.minPoolSize(database: options)
+        pool.limits.overflow = configuration.maxOverflow(database: options)
+        pool.limits.overflowIdleMicroseconds = settings.overflowIdleTimeoutMicroseconds
+        pool.limits.reserve = configuration.reservePoolSize(database: options, user: key.user)
+        pool.limits.reserveWaitMicroseconds = settings.reservePoolTimeoutMicroseconds
+        pool.limits.connectParallel = settings.serverConnectParallel
+        pool.limits.roundRobin = settings.serverRoundRobin
+        timeouts.query = configuration.queryTimeoutMicroseconds(user: key.user)
+        timeouts.queryWait = configuration.queryWaitTimeoutMicroseconds(database: options, user: key.user)
+        timeouts.transaction = configuration.transactionTimeoutMicroseconds(user: key.user)
+        timeouts.idleTransaction = configuration.idleTransactionTimeoutMicroseconds(user: key.user)
+        timeouts.clientIdle = configuration.clientIdleTimeoutMicroseconds(user: key.user)
+        timeouts.serverLifetime = configuration.serverLifetimeMicroseconds(database: options)
+        timeouts.serverIdle = settings.serverIdleTimeoutMicroseconds
+        timeouts.serverCheckDelay = settings.serverCheckDelayMicroseconds
+        timeouts.serverConnect = settings.serverConnectTimeoutMicroseconds
+        timeouts.loginRetry = settings.serverLoginRetryMicroseconds
+        timeouts.queryWaitNotify = settings.queryWaitNotifyMicroseconds
+        timeouts.cancelWait = settings.cancelWaitTimeoutMicroseconds
+    }
+
+    /// Whether idle servers must pass the check query before use.
+    func checksIdleServers(_ settings: Settings) -> Bool {
+        !settings.serverCheckQuery.isEmpty && timeouts.serverCheckDelay > 0
+    }
+}

@@ -1,0 +1,144 @@
+// One server connection as its worker sees it.
+//
+//     resolving ──▶ connecting ──▶ loggingIn ──▶ ready
+//                                    │  ▲
+//                                    ▼  │ keys derived off the loop
+//                                  hashing
+//
+// Where it stands in its pool (`idle`, `active`, …) is the pool's ``ServerState``; what it still owes is in
+// ``OwedReplies``.
+
+import Pooling
+import Reactor
+import Wire
+
+/// How far a server connection has come.
+enum ServerPhase: UInt8 {
+    case resolving
+    case connecting
+    case loggingIn
+    case hashing
+    case ready
+}
+
+/// One server connection.
+struct Server: ~Copyable {
+    let generation: UInt32
+    let identifier: UInt64
+    var connectedAt: Int64
+    var socket = SocketID.none
+    var phase = ServerPhase.resolving
+    var state = ServerState.new
+    var transactionStatus = TransactionStatus.idle
+    /// The current message is passed on to the client.
+    var isPassing = false
+    /// It is closed when it becomes free (`RECONNECT`, changed configuration).
+    var closeNeeded = false
+    /// The client sent COMMIT, which has not been answered.
+    var isCommitUnderWay = false
+    /// Its client has gone while a query ran; the rest of the reply is thrown away.
+    var isOrphan = false
+    /// An error came in reply to a request of our own.
+    var hasOwnError = false
+    /// A session that ended needs the reset query before the next client.
+    var needsReset = false
+    /// It has served a client.
+    var hasServed = false
+    /// The pool counts its connect as under way.
+    var countsAsConnecting = true
+    var client: Int32 = -1
+    /// The worker that it is on its way to, −1 for none.
+    var destination: Int32 = -1
+    let pool: Int32
+    var framer = MessageFramer()
+    var owed = OwedReplies()
+    var settings = ParameterSets.empty
+    var gather = Gather()
+    var processID: Int32 = 0
+    var secret: [UInt8] = []
+    /// Cancel requests that are on their way to it.
+    var cancelsUnderWay = 0
+    /// When its client's current query began, or 0.
+    var queryAt: Int64 = 0
+    /// When it last became part of a client's transaction, and when it was last heard of.
+    var transactionAt: Int64 = 0
+    var activeAt: Int64
+    var address: SocketAddress?
+    var addressText = ""
+    var login: ServerLogin?
+
+    init(generation: UInt32, identifier: UInt64, pool: Int32, now: Int64) {
+        self.generation = generation
+        self.identifier = identifier
+        self.pool = pool
+        connectedAt = now
+        activeAt = now
+    }
+}
+
+/// Why a server connection ends; the texts are those that people search their logs for.
+enum ServerCloseReason: Equatable {
+    case lifetimeOver
+    case idleTimeout
+    case overflowIdleTimeout
+    case tooMany
+    case connectTimeout
+    case connectFailed(String)
+    case dnsFailed(String)
+    case crashed(Int32)
+    case serverError(ErrorFields)
+    case loginFailed(ErrorFields)
+    case protocolViolation(String)
+    case queryTimeout
+    case idleTransactionTimeout
+    case transactionTimeout
+    case configurationChanged
+    case gotDirty
+    case closeNeeded
+    case pauseMode
+    case evicted
+    case testFailed
+    case resetFailed
+    case connectQueryFailed
+    case settingsFailed
+    case clientLeftNotReady
+    case clientLeftQuery
+    case cancelTimeout
+    case statementModeTransaction
+    case databaseRemoved
+    case shuttingDown
+
+    var text: String {
+        switch self {
+        case .lifetimeOver: "server lifetime over"
+        case .idleTimeout: "server idle timeout"
+        case .overflowIdleTimeout: "overflow_idle_timeout"
+        case .tooMany: "too many servers in the pool"
+        case .connectTimeout: "connect timeout"
+        case .connectFailed(let cause): "connect failed: \(cause)"
+        case .dnsFailed(let cause): "server DNS lookup failed: \(cause)"
+        case .crashed(let code): code == 0 ? "server conn crashed?" : "server conn crashed? (\(describeErrno(code)))"
+        case .serverError(let error): "server conn crashed? (\(error.message))"
+        case .loginFailed(let error): "login failed: \(error.message)"
+        case .protocolViolation(let what): what
+        case .queryTimeout: "query timeout"
+        case .idleTransactionTimeout: "idle transaction timeout"
+        case .transactionTimeout: "transaction timeout"
+        case .configurationChanged: "database configuration changed"
+        case .gotDirty: "idle server got dirty"
+        case .closeNeeded: "close_needed"
+        case .pauseMode: "pause mode"
+        case .evicted: "evicted"
+        case .testFailed: "test query failed"
+        case .resetFailed: "reset query failed"
+        case .connectQueryFailed: "exec_on_connect query failed"
+        case .settingsFailed: "invalid server parameter"
+        case .clientLeftNotReady: "client disconnect while server was not ready"
+        case .clientLeftQuery: "client disconnected with query in progress"
+        case .cancelTimeout: "cancel_wait_timeout"
+        case .statementModeTransaction: "transaction blocks not allowed in statement pooling mode"
+        case .databaseRemoved: "database removed"
+        case .shuttingDown: "server shutting down"
+        }
+    }
+}

@@ -1,0 +1,397 @@
+// client → server. Bytes are looked at where they lie, and sent from there:
+//
+//     buffer    |  Q … | P … | B … | E … | S | D…      part of a message
+//               └──── one send to the server ─────┘
+//
+// While the client has no server its next message decides: a request needs one; while none is free the bytes are
+// held as they are. Nothing here allocates, logs or calls out for a message of a client that has its server.
+
+import Pooling
+import Reactor
+import Wire
+
+extension Worker {
+    // MARK: Bytes arrive
+
+    mutating func clientReceived(_ index: UInt32, _ buffer: BufferID, _ count: Int) {
+        let client = clients[index]
+        guard client.pointee.state == .ready else {
+            return receivedOutsideTraffic(index, buffer, count)
+        }
+        if client.pointee.pool >= 0 {
+            pools[UInt32(client.pointee.pool)].pointee.totals.receivedBytes &+= UInt64(count)
+        }
+        if client.pointee.wait != .none {
+            return hold(index, buffer, from: 0, end: count)
+        }
+        clientProcess(index, buffer, from: 0, end: count)
+        loop.release(buffer)
+    }
+
+    private mutating func receivedOutsideTraffic(_ index: UInt32, _ buffer: BufferID, _ count: Int) {
+        let bytes = UnsafeRawBufferPointer(start: loop.memory(of: buffer), count: count)
+        switch clients[index].pointee.state {
+        case .startup, .authenticating, .hashing, .welcoming: loginReceived(index, bytes)
+        case .console: consoleReceived(index, bytes)
+        case .canceling, .ready: break
+        }
+        loop.release(buffer)
+    }
+
+    /// Processes received bytes, together with what was gathered before. The caller keeps its reference of the buffer.
+    private mutating func clientProcess(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) {
+        let client = clients[index]
+        let generation = client.pointee.generation
+        var from = from
+        while !client.pointee.gather.isEmpty && from < end {
+            from = completeHeader(index, buffer, from: from, end: end)
+            guard clients.isLive(index, generation: generation) else { return }
+            if client.pointee.wait != .none {
+                if from < end {
+                    loop.retain(buffer)
+                    hold(index, buffer, from: from, end: end)
+                }
+                return
+            }
+        }
+        guard from < end else { return }
+        let consumed = forward(index, buffer, from: from, end: end)
+        guard consumed < end, clients.isLive(index, generation: generation) else { return }
+        gatherHeader(index, buffer, from: consumed, end: end)
+    }
+
+    /// Keeps the first bytes of a header that is cut by the end of a buffer.
+    private mutating func gatherHeader(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) {
+        guard let kept = loop.allocateBuffer() else { return closeClient(index, .fatal(outOfBuffers)) }
+        loop.memory(of: kept).copyMemory(from: loop.memory(of: buffer) + from, byteCount: end - from)
+        clients[index].pointee.gather = Gather(buffer: kept, count: Int32(end - from))
+    }
+
+    /// Adds bytes to a gathered header; once it is whole it is processed like any other buffer.
+    private mutating func completeHeader(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) -> Int {
+        let client = clients[index]
+        let gather = client.pointee.gather
+        let have = Int(gather.count)
+        let take = min(MessageFramer.headerBytes - have, end - from)
+        // SAFETY: a header's five bytes fit any buffer; `take` is within what was received.
+        (loop.memory(of: gather.buffer) + have).copyMemory(from: loop.memory(of: buffer) + from, byteCount: take)
+        client.pointee.gather.count += Int32(take)
+        guard have + take == MessageFramer.headerBytes else { return from + take }
+        client.pointee.gather = Gather()
+        _ = forward(index, gather.buffer, from: 0, end: MessageFramer.headerBytes)
+        loop.release(gather.buffer)
+        return from + take
+    }
+
+    var outOfBuffers: ErrorFields { fatal(SQLState.insufficientResources, "out of buffers") }
+
+    // MARK: The hot path
+
+    /// Passes whole messages and parts of messages on; returns how far it came. What is left is a cut header, or
+    /// nothing because the bytes were held or the client is gone.
+    private mutating func forward(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) -> Int {
+        let client = clients[index]
+        let bytes = UnsafeRawPointer(loop.memory(of: buffer))
+        var offset = from
+        var run = from
+        while offset < end {
+            if client.pointee.server < 0 {
+                switch beginMessage(index, buffer, bytes, from: offset, end: end) {
+                case .attached: run = offset
+                case .answered(let next):
+                    offset = next
+                    run = next
+                    continue
+                case .cut: return offset
+                case .stopped: return end
+                }
+            }
+            let server = servers[UInt32(client.pointee.server)]
+            let frame = client.pointee.framer.next(
+                bytes, from: offset, count: end, whole: TagSet(), lengthMax: packetBytesMax)
+            switch frame.kind {
+            case .continuation: break
+            case .message:
+                if !note(frame, bytes + offset, available: end - offset, client, server) {
+                    if offset > run {
+                        loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
+                    }
+                    refuseMessage(index, frame.tag)
+                    return end
+                }
+            case .incomplete:
+                if offset > run {
+                    loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
+                }
+                return offset
+            case .invalid:
+                closeClient(index, .fatal(fatal(SQLState.protocolViolation, "bad packet header")))
+                return end
+            }
+            offset = frame.end
+        }
+        if offset > run {
+            loop.send(
+                servers[UInt32(client.pointee.server)].pointee.socket, buffer: buffer, offset: run,
+                count: offset - run)
+        }
+        return end
+    }
+
+    /// Notes what the server will owe for a message; false when the message may not be passed on.
+    @inline(__always)
+    private mutating func note(
+        _ frame: Frame, _ bytes: UnsafeRawPointer, available: Int, _ client: UnsafeMutablePointer<Client>,
+        _ server: UnsafeMutablePointer<Server>
+    ) -> Bool {
+        switch frame.tag {
+        case FrontendTag.query:
+            if isQueryProtocolForbidden || server.pointee.owed.isFull { return false }
+            server.pointee.owed.sentQuery(.client)
+            if server.pointee.transactionStatus != TransactionStatus.idle {
+                noteCommit(bytes, available: available, headerBytes: MessageFramer.headerBytes, server)
+            }
+        case FrontendTag.sync:
+            if server.pointee.owed.isFull { return false }
+            server.pointee.owed.sentSync()
+        case FrontendTag.parse:
+            server.pointee.owed.sentBatchMessage()
+            pools[UInt32(client.pointee.pool)].pointee.totals.clientParses &+= 1
+            if server.pointee.transactionStatus != TransactionStatus.idle {
+                noteCommitInParse(bytes, available: available, server)
+            }
+        case FrontendTag.bind:
+            server.pointee.owed.sentBatchMessage()
+            pools[UInt32(client.pointee.pool)].pointee.totals.binds &+= 1
+        case FrontendTag.execute, FrontendTag.describe, FrontendTag.close:
+            server.pointee.owed.sentBatchMessage()
+        case FrontendTag.functionCall:
+            if server.pointee.owed.isFull { return false }
+            server.pointee.owed.sentFunctionCall()
+        case FrontendTag.copyDone, FrontendTag.copyFail:
+            if server.pointee.owed.isFull { return false }
+            server.pointee.owed.sentCopyEnd()
+        case FrontendTag.copyData, FrontendTag.flush:
+            return true
+        default:
+            return false
+        }
+        if client.pointee.queryAt == 0 {
+            client.pointee.queryAt = now
+            server.pointee.queryAt = now
+            if client.pointee.transactionAt == 0 { client.pointee.transactionAt = now }
+        }
+        return true
+    }
+
+    /// Remembers that COMMIT is under way: if the server dies now, nobody knows whether it was done.
+    @inline(never)
+    private func noteCommit(
+        _ bytes: UnsafeRawPointer, available: Int, headerBytes: Int, _ server: UnsafeMutablePointer<Server>
+    ) {
+        guard available > headerBytes else { return }
+        let text = UnsafeRawBufferPointer(start: bytes + headerBytes, count: available - headerBytes)
+        if case .commit = leadingKeyword(text) { server.pointee.isCommitUnderWay = true }
+    }
+
+    @inline(never)
+    private func noteCommitInParse(
+        _ bytes: UnsafeRawPointer, available: Int, _ server: UnsafeMutablePointer<Server>
+    ) {
+        var text = MessageFramer.headerBytes
+        // The statement's name comes first.
+        while text < available, bytes.load(fromByteOffset: text, as: UInt8.self) != 0 { text += 1 }
+        noteCommit(bytes, available: available, headerBytes: text + 1, server)
+    }
+
+    /// A message that no server may see ends the connection.
+    private mutating func refuseMessage(_ index: UInt32, _ tag: UInt8) {
+        switch tag {
+        case FrontendTag.terminate: closeClient(index, .closeRequest)
+        case FrontendTag.query where isQueryProtocolForbidden:
+            closeClient(index, .fatal(fatal(SQLState.featureNotSupported, "PQexec disallowed")))
+        case FrontendTag.query, FrontendTag.sync, FrontendTag.functionCall, FrontendTag.copyDone, FrontendTag.copyFail:
+            closeClient(index, .fatal(fatal(SQLState.programLimitExceeded, "too many requests in flight")))
+        default:
+            closeClient(index, .fatal(fatal(SQLState.protocolViolation, "unknown pkt")))
+        }
+    }
+
+    // MARK: A message while the client has no server
+
+    private enum Beginning {
+        /// The client has its server now.
+        case attached
+        /// The message was answered or dropped here; the next one starts at the offset.
+        case answered(Int)
+        /// Its header is cut.
+        case cut
+        /// The bytes are held, or the client is gone.
+        case stopped
+    }
+
+    private mutating func beginMessage(
+        _ index: UInt32, _ buffer: BufferID, _ bytes: UnsafeRawPointer, from: Int, end: Int
+    ) -> Beginning {
+        let client = clients[index]
+        guard client.pointee.framer.isAtBoundary else {
+            // The rest of a message that was begun before the server was lost.
+            let frame = client.pointee.framer.next(
+                bytes, from: from, count: end, whole: TagSet(), lengthMax: packetBytesMax)
+            return .answered(frame.end)
+        }
+        guard end - from >= MessageFramer.headerBytes else { return .cut }
+        let tag = bytes.load(fromByteOffset: from, as: UInt8.self)
+        switch tag {
+        case FrontendTag.terminate:
+            closeClient(index, .closeRequest)
+            return .stopped
+        case FrontendTag.query, FrontendTag.parse, FrontendTag.bind, FrontendTag.describe, FrontendTag.execute,
+            FrontendTag.close, FrontendTag.functionCall:
+            if client.pointee.responder.isFinished && client.pointee.refusal == nil {
+                switch requestServer(index) {
+                case .ready: return .attached
+                case .waiting:
+                    loop.retain(buffer)
+                    hold(index, buffer, from: from, end: end)
+                    return .stopped
+                case .refused(let error): client.pointee.refusal = Refusal(error)
+                }
+            }
+        case FrontendTag.sync, FrontendTag.flush, FrontendTag.copyData, FrontendTag.copyDone, FrontendTag.copyFail:
+            break
+        default:
+            refuseMessage(index, tag)
+            return .stopped
+        }
+        return answerLocally(index, bytes, from: from, end: end)
+    }
+
+    /// Answers a message without a server: after a loss, or because it needs none.
+    private mutating func answerLocally(
+        _ index: UInt32, _ bytes: UnsafeRawPointer, from: Int, end: Int
+    ) -> Beginning {
+        let client = clients[index]
+        let frame = client.pointee.framer.next(
+            bytes, from: from, count: end, whole: TagSet(), lengthMax: packetBytesMax)
+        guard frame.kind == .message else {
+            closeClient(index, .fatal(fatal(SQLState.protocolViolation, "bad packet header")))
+            return .stopped
+        }
+        let refusal = client.pointee.refusal?.error
+        if frame.tag != FrontendTag.flush && frame.tag != FrontendTag.copyData { client.pointee.refusal = nil }
+        var writer = MessageWriter()
+        let payload = UnsafeRawBufferPointer(
+            start: bytes + from + MessageFramer.headerBytes, count: frame.end - from - MessageFramer.headerBytes)
+        client.pointee.responder.received(tag: frame.tag, payload: payload, refusal: refusal, into: &writer)
+        if !writer.bytes.isEmpty { sendToClient(index, writer) }
+        client.pointee.activeAt = now
+        return .answered(frame.end)
+    }
+
+    // MARK: Bytes that wait
+
+    /// Buffers in use beyond which held bytes are copied to smaller memory, so that clients that wait cannot take all
+    /// buffers from those that are served.
+    static var heldBuffersMax: Int { 2_048 }
+
+    /// Keeps bytes of a client that waits. Takes the caller's reference of the buffer.
+    mutating func hold(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) {
+        let client = clients[index]
+        var held = HeldBytes(buffer: buffer, from: Int32(from), end: Int32(end), memory: nil)
+        if loop.buffersInUse > Self.heldBuffersMax {
+            let memory = UnsafeMutableRawPointer.allocate(byteCount: end - from, alignment: 1)
+            memory.copyMemory(from: loop.memory(of: buffer) + from, byteCount: end - from)
+            loop.release(buffer)
+            held = HeldBytes(buffer: .max, from: 0, end: Int32(end - from), memory: memory)
+        }
+        if client.pointee.held.isNone {
+            client.pointee.held = held
+        } else {
+            client.pointee.heldMore.append(held)
+            // One piece is the query that waits; a client that sends on is not read until it has its server.
+            stopReceiving(client: index)
+        }
+    }
+
+    mutating func stopReceiving(client index: UInt32) {
+        let client = clients[index]
+        guard !client.pointee.isReceivingStopped else { return }
+        client.pointee.isReceivingStopped = true
+        loop.stopReceiving(client.pointee.socket)
+    }
+
+    mutating func resumeReceiving(client index: UInt32) {
+        let client = clients[index]
+        guard client.pointee.isReceivingStopped else { return }
+        client.pointee.isReceivingStopped = false
+        loop.startReceiving(client.pointee.socket)
+    }
+
+    /// Looks at what was held, now that the wait is over.
+    mutating func resumeHeld(_ index: UInt32) {
+        let client = clients[index]
+        let generation = client.pointee.generation
+        let first = client.pointee.held
+        client.pointee.held = .none
+        if client.pointee.heldMore.isEmpty {
+            if !first.isNone { resume(index, generation, first) }
+        } else {
+            let more = client.pointee.heldMore
+            client.pointee.heldMore = []
+            resume(index, generation, first)
+            for piece in more { resume(index, generation, piece) }
+        }
+        guard clients.isLive(index, generation: generation) else { return }
+        if clients[index].pointee.wait == .none { resumeReceiving(client: index) }
+    }
+
+    private mutating func resume(_ index: UInt32, _ generation: UInt32, _ piece: HeldBytes) {
+        guard clients.isLive(index, generation: generation) else { return release(piece) }
+        var piece = piece
+        if let memory = piece.memory {
+            guard let buffer = loop.allocateBuffer() else {
+                memory.deallocate()
+                return closeClient(index, .fatal(outOfBuffers))
+            }
+            loop.memory(of: buffer).copyMemory(from: memory, byteCount: Int(piece.end))
+            memory.deallocate()
+            piece = HeldBytes(buffer: buffer, from: 0, end: piece.end, memory: nil)
+        }
+        if clients[index].pointee.wait != .none {
+            hold(index, piece.buffer, from: Int(piece.from), end: Int(piece.end))
+        } else {
+            clientProcess(index, piece.buffer, from: Int(piece.from), end: Int(piece.end))
+            loop.release(piece.buffer)
+        }
+    }
+
+    private mutating func release(_ piece: HeldBytes) {
+        if piece.isNone { return }
+        if let memory = piece.memory { memory.deallocate() } else { loop.release(piece.buffer) }
+    }
+
+    /// Gives the memory of a client back that is going away.
+    mutating func dropHeld(_ index: UInt32) {
+        let client = clients[index]
+        release(client.pointee.held)
+        for piece in client.pointee.heldMore { release(piece) }
+        if !client.pointee.gather.isEmpty { loop.release(client.pointee.gather.buffer) }
+        client.pointee.held = .none
+        client.pointee.heldMore = []
+        client.pointee.gather = Gather()
+    }
+
+    // MARK: Back-pressure
+
+    /// The client does not take what is sent to it: its server is not read until it does.
+    mutating func clientBlocked(_ index: UInt32) {
+        let server = clients[index].pointee.server
+        if server >= 0 { loop.stopReceiving(servers[UInt32(server)].pointee.socket) }
+    }
+
+    mutating func clientDrained(_ index: UInt32) {
+        let server = clients[index].pointee.server
+        if server >= 0 { loop.startReceiving(servers[UInt32(server)].pointee.socket) }
+    }
+}

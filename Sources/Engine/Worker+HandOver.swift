@@ -1,0 +1,89 @@
+// A free server moves to the worker whose client has waited longest:
+//
+//     this worker                               the other worker
+//     detach from the loop ──▶ message ──▶ open in its loop, give it to its oldest waiter
+//
+// Its permit goes with it, so the bound holds at every moment. If nobody waits there any more it is assigned like any
+// free server: to another worker's client, or to the idle list.
+
+import Pooling
+import Synchronization
+import Reactor
+import Wire
+
+extension Worker {
+    /// Moves a server that the pool has put into `leaving`.
+    mutating func handOver(_ index: UInt32, to worker: Int) {
+        let server = servers[index]
+        server.pointee.state = .leaving
+        server.pointee.destination = Int32(worker)
+        loop.detach(server.pointee.socket)
+    }
+
+    /// The server's socket is no longer this loop's.
+    mutating func serverDetached(_ index: UInt32, fd: Int32) {
+        let server = servers[index]
+        let pool = pools[UInt32(server.pointee.pool)]
+        let worker = Int(server.pointee.destination)
+        precondition(server.pointee.state == .leaving && worker >= 0 && worker < shared.workerCount)
+        var settings: [(name: String, value: String)] = []
+        parameterSets.forEach(server.pointee.settings) { settings.append(($0, $1)) }
+        let message = ServerHandOver(
+            pool: pool.pointee.pool.bounds.identity, fd: fd, identifier: server.pointee.identifier,
+            connectedAt: server.pointee.connectedAt, settings: settings, processID: server.pointee.processID,
+            secret: server.pointee.secret, address: server.pointee.address, addressText: server.pointee.addressText,
+            closeNeeded: server.pointee.closeNeeded)
+        pool.pointee.pool.departed(index, from: .leaving, servers: &serverLinks)
+        if !server.pointee.gather.isEmpty { loop.release(server.pointee.gather.buffer) }
+        parameterSets.release(server.pointee.settings)
+        servers.remove(index)
+        shared.ports[worker].post(.adoptServer(message))
+        checkWaitingJobs()
+    }
+
+    /// A server has come from another worker.
+    mutating func adoptServer(_ message: ServerHandOver) {
+        guard let key = shared.poolKey(identity: message.pool),
+            let poolIndex = poolIndices[key] ?? configuration.value.database(named: key.database).map({ pool(for: key, $0) })
+        else { return closeDescriptor(message.fd) }
+        let now = now
+        let index = servers.insert { _, generation in
+            Server(generation: generation, identifier: message.identifier, pool: Int32(poolIndex), now: now)
+        }
+        guard let index else {
+            closeDescriptor(message.fd)
+            return pools[poolIndex].pointee.pool.bounds.giveBackPermit()
+        }
+        serverLinks.prepare(index)
+        let server = servers[index]
+        pools[poolIndex].pointee.pool.arrived(index, now: now, servers: &serverLinks)
+        server.pointee.state = .leaving
+        server.pointee.phase = .ready
+        server.pointee.countsAsConnecting = false
+        server.pointee.hasServed = true
+        server.pointee.connectedAt = message.connectedAt
+        server.pointee.processID = message.processID
+        server.pointee.secret = message.secret
+        server.pointee.address = message.address
+        server.pointee.addressText = message.addressText
+        server.pointee.closeNeeded = message.closeNeeded
+        for (name, value) in message.settings {
+            server.pointee.settings = parameterSets.set(server.pointee.settings, name: name, value: value)
+        }
+        server.pointee.socket = loop.open(fd: message.fd, token: Token.make(.server, index))
+        loop.startReceiving(server.pointee.socket)
+        release(index)
+    }
+
+    /// Another worker's client waits and this worker was seen to hold an idle server.
+    mutating func lendServer(identity: Int, to worker: Int) {
+        guard let key = shared.poolKey(identity: identity), let poolIndex = poolIndices[key] else { return }
+        let pool = pools[poolIndex]
+        let share = pool.pointee.pool.bounds.shares[worker]
+        let idle = pool.pointee.pool.list(.idle)
+        guard idle.first >= 0, share.oldestWaiter.load(ordering: .sequentiallyConsistent) != .max else { return }
+        let server = UInt32(idle.first)
+        move(server, to: .leaving)
+        handOver(server, to: worker)
+    }
+}

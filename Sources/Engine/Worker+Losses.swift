@@ -1,0 +1,266 @@
+// How connections end. Every client ends in `closeClient`, every server in `closeServer`: there it is logged,
+// counted, taken out of its lists, and the other side is told. A client survives its server wherever the protocol
+// allows it (what it hears is the table of the README's "When things fail").
+
+import Pooling
+import Reactor
+import Wire
+
+extension Worker {
+    // MARK: Clients
+
+    mutating func clientDisconnected(_ index: UInt32, error: Int32) {
+        closeClient(index, error == 0 ? .unexpectedEOF : .connectionError(error))
+    }
+
+    /// The one way out for a client.
+    mutating func closeClient(_ index: UInt32, _ reason: ClientCloseReason) {
+        let client = clients[index]
+        logClosing(index, reason)
+        if client.pointee.state != .canceling { tellClient(index, reason) }
+        let pool = client.pointee.pool
+        if client.pointee.state == .canceling { cancelRequesterLeft(index) }
+        if client.pointee.console != nil { consoleLeft(index) }
+        if pool >= 0 {
+            let poolIndex = UInt32(pool)
+            if client.pointee.state == .welcoming { leaveWelcoming(index, poolIndex) }
+            if client.pointee.wait == .server {
+                pools[poolIndex].pointee.pool.gaveUp(client: index, clients: &clientLinks)
+            }
+            pools[poolIndex].pointee.clientCount -= 1
+            pools[poolIndex].pointee.usedAt = now
+        }
+        if client.pointee.server >= 0 { abandonServer(index, UInt32(client.pointee.server)) }
+        forget(index)
+        clientWasDealt(-1)
+    }
+
+    private mutating func tellClient(_ index: UInt32, _ reason: ClientCloseReason) {
+        let client = clients[index]
+        guard let error = reason.message else { return loop.close(client.pointee.socket, flushing: true) }
+        var writer = MessageWriter()
+        writer.errorResponse(error)
+        sendToClient(index, writer)
+        loop.close(client.pointee.socket, flushing: true)
+    }
+
+    /// Gives back what the client held.
+    private mutating func forget(_ index: UInt32) {
+        let client = clients[index]
+        if client.pointee.state == .canceling { loop.close(client.pointee.socket, flushing: false) }
+        dropHeld(index)
+        if client.pointee.isCounted { shared.clients.giveBack() }
+        if let user = client.pointee.user {
+            user.clients.giveBack()
+            if client.pointee.pool >= 0 { pools[UInt32(client.pointee.pool)].pointee.database.clients.giveBack() }
+        }
+        parameterSets.release(client.pointee.settings)
+        clients.remove(index)
+    }
+
+    private func logClosing(_ index: UInt32, _ reason: ClientCloseReason) {
+        let client = clients[index]
+        let age = (now - client.pointee.connectedAt) / 1_000_000
+        if let error = reason.message {
+            guard settings.logPoolerErrors else { return }
+            log(.warning, "\(name(ofClient: index)) pooler error: \(error.message)")
+        }
+        guard settings.logDisconnections, client.pointee.state != .startup || reason.message != nil else { return }
+        log(.log, "\(name(ofClient: index)) closing because: \(reason.text) (age=\(age)s)")
+    }
+
+    /// A client leaves while it has a server: the server goes back clean, or its query is cancelled, or it is closed.
+    private mutating func abandonServer(_ clientIndex: UInt32, _ serverIndex: UInt32) {
+        let server = servers[serverIndex]
+        let mode = pools[UInt32(server.pointee.pool)].pointee.mode
+        let isHalfSent = !clients[clientIndex].pointee.framer.isAtBoundary
+        unlink(clientIndex, serverIndex)
+        if server.pointee.owed.isEmpty && !isHalfSent {
+            guard server.pointee.transactionStatus == TransactionStatus.idle else {
+                return closeServer(serverIndex, .clientLeftNotReady)
+            }
+            if mode == .session { server.pointee.needsReset = true }
+            return release(serverIndex)
+        }
+        // A batch without its Sync and a COPY without its end would never be answered.
+        let canEnd = !isHalfSent && !server.pointee.owed.waitsForClient
+        server.pointee.isOrphan = canEnd
+        if settings.cancelOnDisconnect { cancelQuery(ofServer: serverIndex, requester: nil) }
+        if !canEnd {
+            if server.pointee.cancelsUnderWay > 0 {
+                // Closed when the cancel request has been delivered.
+                server.pointee.closeNeeded = true
+                return
+            }
+            closeServer(serverIndex, .clientLeftQuery)
+        } else if !settings.cancelOnDisconnect {
+            closeServer(serverIndex, .clientLeftQuery)
+        }
+    }
+
+    // MARK: Servers
+
+    mutating func serverDisconnected(_ index: UInt32, error: Int32) {
+        let server = servers[index]
+        switch server.pointee.phase {
+        case .connecting: connectFailed(index, describeErrno(error))
+        case .loggingIn, .hashing, .resolving:
+            closeServer(index, .connectFailed(error == 0 ? "server closed the connection" : describeErrno(error)))
+        case .ready: closeServer(index, .crashed(error))
+        }
+    }
+
+    /// The one way out for a server.
+    mutating func closeServer(_ index: UInt32, _ reason: ServerCloseReason) {
+        let server = servers[index]
+        let poolIndex = UInt32(server.pointee.pool)
+        if settings.logDisconnections {
+            let age = (now - server.pointee.connectedAt) / 1_000_000
+            log(.log, "\(name(ofServer: index)) closing because: \(reason.text) (age=\(age)s)")
+        }
+        let client = server.pointee.client
+        if client >= 0 { loseServer(UInt32(client), index, reason) }
+        let isLogin = server.pointee.login != nil
+        if server.pointee.socket != .none {
+            if server.pointee.phase == .ready, !isCrash(reason) {
+                var writer = MessageWriter()
+                writer.terminate()
+                sendToServer(index, writer)
+            }
+            loop.close(server.pointee.socket, flushing: true)
+        }
+        if !server.pointee.gather.isEmpty { loop.release(server.pointee.gather.buffer) }
+        connectEnded(index)
+        pools[poolIndex].pointee.pool.closed(index, from: server.pointee.state, servers: &serverLinks)
+        parameterSets.release(server.pointee.settings)
+        servers.remove(index)
+        if isLogin { loginFailed(poolIndex, reason) }
+        permitGivenBack(poolIndex)
+        checkWaitingJobs()
+    }
+
+    private func isCrash(_ reason: ServerCloseReason) -> Bool {
+        if case .crashed = reason { return true }
+        return false
+    }
+
+    /// The pool no longer counts this server's connect as under way.
+    mutating func connectEnded(_ index: UInt32) {
+        let server = servers[index]
+        guard server.pointee.countsAsConnecting else { return }
+        server.pointee.countsAsConnecting = false
+        pools[UInt32(server.pointee.pool)].pointee.pool.connectEnded()
+    }
+
+    // MARK: A client loses its server
+
+    static var lossError: ErrorFields {
+        ErrorFields(
+            code: SQLState.connectionFailure, message: "server conn crashed?",
+            detail: "The server connection was lost.",
+            hint: "The client connection is still usable: try again.")
+    }
+
+    private func error(for reason: ServerCloseReason, isCommit: Bool) -> ErrorFields {
+        if isCommit {
+            return ErrorFields(
+                code: SQLState.transactionResolutionUnknown,
+                message: "server conn crashed? while COMMIT was under way",
+                detail: "Whether the transaction was committed is not known.",
+                hint: "Check the outcome before trying again.")
+        }
+        switch reason {
+        case .queryTimeout:
+            return ErrorFields(
+                code: SQLState.queryCanceled, message: reason.text,
+                hint: "The query ran longer than query_timeout.")
+        case .crashed, .serverError:
+            var error = Self.lossError
+            error.message = reason.text
+            return error
+        case .statementModeTransaction:
+            return ErrorFields(code: SQLState.featureNotSupported, message: reason.text)
+        default:
+            return ErrorFields(
+                code: SQLState.connectionFailure, message: reason.text, hint: Self.lossError.hint)
+        }
+    }
+
+    /// Tells a client that its server is gone and makes it ready to go on without.
+    private mutating func loseServer(_ clientIndex: UInt32, _ serverIndex: UInt32, _ reason: ServerCloseReason) {
+        let client = clients[clientIndex]
+        let server = servers[serverIndex]
+        let pool = pools[UInt32(server.pointee.pool)]
+        let isHalfPassed = server.pointee.isPassing && !server.pointee.framer.isAtBoundary
+        let inTransaction = server.pointee.transactionStatus != TransactionStatus.idle
+        let error = error(for: reason, isCommit: server.pointee.isCommitUnderWay && server.pointee.queryAt != 0)
+        let requests = server.pointee.owed.clientRequestCount
+        let isBatchOpen = server.pointee.owed.isBatchOpen
+        let waitsForSettings = client.pointee.wait == .settings
+        unlink(clientIndex, serverIndex)
+        if waitsForSettings {
+            // Nothing of the client's was sent yet: it simply waits for another server.
+            return waitAgain(clientIndex)
+        }
+        // A session's state is gone with its server, and a message that is half passed on cannot be ended.
+        if isHalfPassed || endsSession(reason) || pool.pointee.mode == .session {
+            var last = error
+            last.severity = "FATAL"
+            return closeClient(clientIndex, .fatal(last))
+        }
+        if pool.pointee.mode == .statement, case .statementModeTransaction = reason {
+            var last = error
+            last.severity = "FATAL"
+            return closeClient(clientIndex, .fatal(last))
+        }
+        client.pointee.responder.serverLost(inTransaction: inTransaction, insideBatch: isBatchOpen)
+        if requests == 0 && !isBatchOpen {
+            // The client is between two statements: it hears of it with the next one.
+            client.pointee.refusal = Refusal(error)
+            return resumeReceiving(client: clientIndex)
+        }
+        var writer = MessageWriter()
+        for _ in 0..<requests {
+            writer.errorResponse(error)
+            writer.readyForQuery(client.pointee.responder.readyStatus)
+        }
+        if isBatchOpen { writer.errorResponse(error) }
+        sendToClient(clientIndex, writer)
+        resumeReceiving(client: clientIndex)
+    }
+
+    /// Timeouts that end the client's session too, as they do in PostgreSQL.
+    private func endsSession(_ reason: ServerCloseReason) -> Bool {
+        switch reason {
+        case .idleTransactionTimeout, .transactionTimeout, .databaseRemoved, .shuttingDown: true
+        default: false
+        }
+    }
+
+    private mutating func waitAgain(_ clientIndex: UInt32) {
+        clients[clientIndex].pointee.wait = .none
+        switch requestServer(clientIndex) {
+        case .ready: resumeHeld(clientIndex)
+        case .waiting: break
+        case .refused(let error): refuse(clientIndex, error)
+        }
+    }
+
+    /// Ends a client's wait with an error; its connection stays.
+    mutating func refuse(_ clientIndex: UInt32, _ error: ErrorFields) {
+        let client = clients[clientIndex]
+        client.pointee.wait = .none
+        client.pointee.refusal = Refusal(error)
+        if settings.logPoolerErrors {
+            log(.warning, "\(name(ofClient: clientIndex)) pooler error: \(error.message)")
+        }
+        resumeHeld(clientIndex)
+    }
+
+    /// Takes a client out of the line and ends its wait with an error.
+    mutating func refuseWaiting(_ clientIndex: UInt32, _ error: ErrorFields) {
+        let poolIndex = UInt32(clients[clientIndex].pointee.pool)
+        pools[poolIndex].pointee.pool.gaveUp(client: clientIndex, clients: &clientLinks)
+        refuse(clientIndex, error)
+    }
+}

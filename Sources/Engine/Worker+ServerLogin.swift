@@ -1,0 +1,411 @@
+// A server connection from its permit to its first use: find an address, connect, log in, learn its parameters,
+// run the connect query. Every address of every host is tried before the attempt counts as failed.
+
+import Configuration
+import Pooling
+import Synchronization
+import Reactor
+import Wire
+
+/// What is needed only while a server connection is made.
+final class ServerLogin {
+    var hosts: [HostAddress] = []
+    var nextHost = 0
+    var addresses: [SocketAddress] = []
+    var lastCause = "no host to connect to"
+    var scram: SCRAMClient?
+    var hasVerifiedServer = false
+    var fixedParameters: [(name: String, value: String)] = []
+}
+
+extension Worker {
+    // MARK: Finding an address
+
+    /// Opens a server connection; the permit has been taken.
+    mutating func openServer(_ poolIndex: UInt32) {
+        let pool = pools[poolIndex]
+        let identifier = shared.nextIdentifier()
+        let now = now
+        let index = servers.insert { _, generation in
+            Server(generation: generation, identifier: identifier, pool: Int32(poolIndex), now: now)
+        }
+        guard let index else {
+            pool.pointee.pool.bounds.giveBackPermit()
+            return log(.error, "no more server slots")
+        }
+        serverLinks.prepare(index)
+        pool.pointee.pool.opened(index, now: now, servers: &serverLinks)
+        let login = ServerLogin()
+        let hosts = configuration.value.hosts(database: pool.pointee.options)
+        if configuration.value.loadBalanceHosts(database: pool.pointee.options) == .roundRobin, hosts.count > 1 {
+            let first = pool.pointee.nextHost % hosts.count
+            login.hosts = Array(hosts[first...] + hosts[..<first])
+            pool.pointee.nextHost += 1
+        } else {
+            login.hosts = hosts
+        }
+        servers[index].pointee.login = login
+        connectNext(index)
+    }
+
+    /// Connects to the next address; gives up when all have been tried.
+    private mutating func connectNext(_ index: UInt32) {
+        let server = servers[index]
+        guard let login = server.pointee.login else { return }
+        let port = UInt16(pools[UInt32(server.pointee.pool)].pointee.options.port)
+        while true {
+            if !login.addresses.isEmpty {
+                if connect(index, login.addresses.removeFirst(), login) { return }
+                continue
+            }
+            guard login.nextHost < login.hosts.count else {
+                return closeServer(index, .connectFailed(login.lastCause))
+            }
+            let host = login.hosts[login.nextHost]
+            switch find(host, port, index) {
+            case .found(let addresses): login.addresses = addresses
+            case .failed(let cause): login.lastCause = cause
+            case .pending:
+                server.pointee.phase = .resolving
+                return
+            }
+            login.nextHost += 1
+        }
+    }
+
+    private enum Found {
+        case found([SocketAddress])
+        case pending
+        case failed(String)
+    }
+
+    private mutating func find(_ host: HostAddress, _ port: UInt16, _ index: UInt32) -> Found {
+        switch host {
+        case .unix(let folder):
+            let path = "\(folder)/.s.PGSQL.\(port)"
+            guard let address = SocketAddress(unixPath: path) else { return .failed("socket path too long: \(path)") }
+            return .found([address])
+        case .tcp(let name):
+            if let address = SocketAddress(literal: name, port: port) { return .found([address]) }
+            let workerPort = shared.ports[number]
+            let answer = shared.resolver.resolve(name: name, port: port, now: now) { name in
+                workerPort.post(.resolved(name: name))
+            }
+            switch answer {
+            case .pending: return .pending
+            case .failed(let cause): return .failed("\(name): \(cause)")
+            case .cached(let raw):
+                return .found(raw.compactMap { bytes in bytes.withUnsafeBytes { SocketAddress($0) } })
+            }
+        }
+    }
+
+    /// A name that servers here wait for has been looked up.
+    mutating func nameResolved(_ name: String) {
+        for index in 0..<servers.indexEnd where servers.isLive(index) {
+            if servers[index].pointee.phase == .resolving { connectNext(index) }
+        }
+    }
+
+    private mutating func connect(_ index: UInt32, _ address: SocketAddress, _ login: ServerLogin) -> Bool {
+        let server = servers[index]
+        do {
+            let fd = try SocketOptions.makeStreamSocket(for: address)
+            if address.family != .unix { tune(fd) }
+            server.pointee.address = address
+            server.pointee.addressText = address.description
+            server.pointee.phase = .connecting
+            server.pointee.socket = loop.connect(fd: fd, address: address, token: Token.make(.server, index))
+            return true
+        } catch {
+            login.lastCause = "\(address): \(error)"
+            return false
+        }
+    }
+
+    /// The connect to one address failed: the next one is tried.
+    mutating func connectFailed(_ index: UInt32, _ cause: String) {
+        let server = servers[index]
+        loop.close(server.pointee.socket, flushing: false)
+        server.pointee.socket = .none
+        server.pointee.login?.lastCause = "\(server.pointee.addressText): \(cause)"
+        connectNext(index)
+    }
+
+    // MARK: Logging in
+
+    mutating func serverConnected(_ index: UInt32) {
+        let server = servers[index]
+        let pool = pools[UInt32(server.pointee.pool)]
+        server.pointee.phase = .loggingIn
+        let options = pool.pointee.options
+        var parameters = [("user", pool.pointee.key.user), ("database", options.serverDatabase)]
+        if let value = options.clientEncoding { parameters.append(("client_encoding", value)) }
+        if let value = options.datestyle { parameters.append(("datestyle", value)) }
+        if let value = options.timezone { parameters.append(("timezone", value)) }
+        if let value = options.applicationName { parameters.append(("application_name", value)) }
+        var writer = MessageWriter()
+        writer.startup(minorVersion: 0, parameters: parameters.map { (name: $0.0, value: $0.1) })
+        sendToServer(index, writer)
+        loop.startReceiving(server.pointee.socket)
+    }
+
+    /// Every message of a login is needed whole.
+    private static var loginTags: TagSet {
+        TagSet(
+            BackendTag.authentication, BackendTag.backendKeyData, BackendTag.parameterStatus, BackendTag.readyForQuery,
+            BackendTag.errorResponse, BackendTag.noticeResponse, BackendTag.negotiateProtocolVersion)
+    }
+
+    /// Processes a login's messages; returns how far it came.
+    mutating func loginMessages(
+        _ index: UInt32, _ generation: UInt32, _ buffer: BufferID, from: Int, end: Int
+    ) -> Int {
+        let server = servers[index]
+        let bytes = UnsafeRawPointer(loop.memory(of: buffer))
+        var offset = from
+        while offset < end {
+            let frame = server.pointee.framer.next(
+                bytes, from: offset, count: end, whole: Self.loginTags,
+                lengthMax: UInt32(EventLoop.bufferBytes - 1))
+            switch frame.kind {
+            case .incomplete: return offset
+            case .message where Self.loginTags.contains(frame.tag):
+                let payload = UnsafeRawBufferPointer(
+                    start: bytes + offset + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes)
+                loginMessage(index, frame.tag, payload)
+            case .message, .continuation, .invalid:
+                closeServer(index, .protocolViolation("unknown pkt from server during login"))
+            }
+            guard servers.isLive(index, generation: generation) else { return end }
+            offset = frame.end
+            if server.pointee.phase == .ready { return offset }
+        }
+        return offset
+    }
+
+    private mutating func loginMessage(_ index: UInt32, _ tag: UInt8, _ payload: UnsafeRawBufferPointer) {
+        let server = servers[index]
+        switch tag {
+        case BackendTag.authentication: authenticationRequested(index, payload)
+        case BackendTag.errorResponse:
+            closeServer(index, .loginFailed(ErrorFields.parse(payload)))
+        case BackendTag.parameterStatus:
+            guard let (name, value) = parseParameterStatus(payload) else { return }
+            if isTrackable(name) {
+                server.pointee.settings = parameterSets.set(server.pointee.settings, name: name, value: value)
+            } else {
+                server.pointee.login?.fixedParameters.append((name, value))
+            }
+        case BackendTag.backendKeyData:
+            guard let (processID, secret) = parseBackendKeyData(payload) else { return }
+            server.pointee.processID = processID
+            server.pointee.secret = secret
+        case BackendTag.readyForQuery: loginEnded(index)
+        default: return
+        }
+    }
+
+    private mutating func authenticationRequested(_ index: UInt32, _ payload: UnsafeRawBufferPointer) {
+        let server = servers[index]
+        guard let login = server.pointee.login, let request = parseAuthentication(payload) else {
+            return closeServer(index, .protocolViolation("bad authentication request"))
+        }
+        let pool = pools[UInt32(server.pointee.pool)]
+        let user = pool.pointee.key.user
+        let secret = pool.pointee.options.password.map { Secret(stored: $0.text) } ?? configuration.value.secrets[user]
+        var writer = MessageWriter()
+        switch request {
+        case .ok:
+            if login.scram != nil && !login.hasVerifiedServer {
+                return failLogin(index, "server login failed: failed to verify server signature")
+            }
+            return
+        case .cleartextPassword:
+            guard case .plain(let password) = secret else { return failLogin(index, wrongPasswordType) }
+            writer.password(password)
+        case .md5Password(let salt):
+            guard let response = md5Answer(secret, user: user, salt: salt) else {
+                return failLogin(index, wrongPasswordType)
+            }
+            writer.password(response)
+        case .sasl(let mechanisms):
+            guard mechanisms.contains("SCRAM-SHA-256") else {
+                return failLogin(
+                    index, "server login failed: none of the server's SASL authentication mechanisms are supported")
+            }
+            guard let credential = credential(secret, user: user) else { return failLogin(index, wrongPasswordType) }
+            let client = SCRAMClient(user: "", credential: credential, clientNonce: randomBytes(18))
+            login.scram = client
+            writer.saslInitialResponse(mechanism: "SCRAM-SHA-256", response: client.clientFirst)
+        case .saslContinue(let data): return continueSCRAM(index, login, Array(data), secret, user)
+        case .saslFinal(let data):
+            guard var client = login.scram, case .success = client.receivedServerFinal(Array(data)) else {
+                return failLogin(index, "server login failed: invalid server signature")
+            }
+            login.scram = client
+            login.hasVerifiedServer = true
+            return
+        case .unsupported(let code):
+            return failLogin(index, "server login failed: unsupported authentication method \(code)")
+        }
+        sendToServer(index, writer)
+    }
+
+    private var wrongPasswordType: String { "server login failed: wrong password type" }
+
+    private mutating func failLogin(_ index: UInt32, _ message: String) {
+        closeServer(
+            index, .loginFailed(ErrorFields(severity: "FATAL", code: SQLState.invalidAuthorization, message: message)))
+    }
+
+    private func md5Answer(_ secret: Secret?, user: String, salt: [UInt8]) -> String? {
+        switch secret {
+        case .plain(let password):
+            md5Password(user: user, password: password).flatMap { md5Response(stored: $0, salt: salt) }
+        case .md5(let stored): md5Response(stored: stored, salt: salt)
+        case .scram, nil: nil
+        }
+    }
+
+    /// What proves us to a server by SCRAM: a password, or the keys that a client's own login has shown.
+    private func credential(_ secret: Secret?, user: String) -> SCRAMClientCredential? {
+        if case .plain = secret { return .password }
+        return shared.hasher.learntKeys(user: user).map { .keys($0) }
+    }
+
+    private mutating func continueSCRAM(
+        _ index: UInt32, _ login: ServerLogin, _ data: [UInt8], _ secret: Secret?, _ user: String
+    ) {
+        guard var client = login.scram else {
+            return closeServer(index, .protocolViolation("bad authentication request"))
+        }
+        let action = client.receivedServerFirst(data)
+        login.scram = client
+        switch action {
+        case .send(let bytes):
+            var writer = MessageWriter()
+            writer.saslResponse(bytes)
+            sendToServer(index, writer)
+        case .refuse(let error): failLogin(index, "server login failed: \(error)")
+        case .deriveKeys(let salt, let iterations):
+            guard case .plain(let password) = secret else { return failLogin(index, wrongPasswordType) }
+            let key = HashingThread.Key(user: user, password: password, salt: salt, iterations: iterations)
+            if let keys = shared.hasher.cachedKeys(key) { return answerSCRAM(index, keys) }
+            servers[index].pointee.phase = .hashing
+            let generation = servers[index].pointee.generation
+            let port = shared.ports[number]
+            shared.hasher.deriveKeys(key) { keys in
+                port.post(.serverKeys(server: index, generation: generation, keys: keys))
+            }
+        }
+    }
+
+    mutating func serverKeysDerived(_ index: UInt32, _ generation: UInt32, _ keys: SCRAMKeys) {
+        guard servers.isLive(index, generation: generation) else { return }
+        servers[index].pointee.phase = .loggingIn
+        answerSCRAM(index, keys)
+    }
+
+    private mutating func answerSCRAM(_ index: UInt32, _ keys: SCRAMKeys) {
+        guard let login = servers[index].pointee.login, var client = login.scram else { return }
+        guard let final = client.clientFinal(keys: keys) else {
+            return failLogin(index, "server login failed: bad SCRAM exchange")
+        }
+        login.scram = client
+        var writer = MessageWriter()
+        writer.saslResponse(final)
+        sendToServer(index, writer)
+    }
+
+    // MARK: Logged in
+
+    /// The server is ready for queries: the connect query comes first.
+    private mutating func loginEnded(_ index: UInt32) {
+        let server = servers[index]
+        if let query = pools[UInt32(server.pointee.pool)].pointee.options.connectQuery, !query.isEmpty {
+            server.pointee.phase = .ready
+            sendOwnQuery(index, query, .connect)
+            return
+        }
+        serverLoggedIn(index)
+    }
+
+    mutating func connectQueryFailed(_ index: UInt32) {
+        closeServer(index, .connectQueryFailed)
+    }
+
+    /// The login is complete: the server is free for its first client.
+    mutating func serverLoggedIn(_ index: UInt32) {
+        let server = servers[index]
+        let poolIndex = UInt32(server.pointee.pool)
+        let pool = pools[poolIndex]
+        server.pointee.phase = .ready
+        server.pointee.connectedAt = now
+        connectEnded(index)
+        pool.pointee.backoff.succeeded()
+        pool.pointee.pool.retryAt = 0
+        pool.pointee.lastFailure = nil
+        if let login = server.pointee.login { learnParameters(poolIndex, server.pointee.settings, login) }
+        server.pointee.login = nil
+        if settings.logConnections {
+            let local = SocketAddress.ofLocal(loop.fileDescriptor(server.pointee.socket))
+            log(.log, "\(name(ofServer: index)) new connection to server (from \(local?.description ?? "unix"))")
+        }
+        let isFirst = !pool.pointee.isWelcomeKnown
+        pool.pointee.isWelcomeKnown = true
+        if isFirst { welcomeAll(poolIndex) }
+        release(index)
+    }
+
+    /// What a server reports at login is what the pool's next clients start from.
+    private mutating func learnParameters(_ poolIndex: UInt32, _ settings: ParameterSetID, _ login: ServerLogin) {
+        let pool = pools[poolIndex]
+        guard pool.pointee.defaults != settings || !pool.pointee.isWelcomeKnown else { return }
+        parameterSets.retain(settings)
+        parameterSets.release(pool.pointee.defaults)
+        pool.pointee.defaults = settings
+        pool.pointee.fixedParameters = login.fixedParameters
+        pool.pointee.welcome = []
+    }
+
+    // MARK: Failures
+
+    /// A connect or login failed: the next try comes later, and if the pool has no server at all its clients are told.
+    mutating func loginFailed(_ poolIndex: UInt32, _ reason: ServerCloseReason) {
+        let error: ErrorFields
+        switch reason {
+        case .evicted, .pauseMode, .closeNeeded, .shuttingDown, .databaseRemoved, .configurationChanged: return
+        case .loginFailed(let own): error = own
+        default:
+            error = ErrorFields(
+                code: SQLState.unableToEstablishConnection, message: "server cannot be reached (server_login_retry)",
+                detail: reason.text)
+        }
+        let pool = pools[poolIndex]
+        log(.warning, "\(poolName(poolIndex)): server login failed: \(error.message) \(error.detail ?? "")")
+        let random = randomWord()
+        pool.pointee.pool.retryAt = pool.pointee.backoff.failed(
+            nowMicroseconds: now, retryMaxMicroseconds: pool.pointee.timeouts.loginRetry, random: random)
+        // A server that is starting up will be there soon: its clients wait.
+        if error.code == SQLState.cannotConnectNow { return }
+        pool.pointee.lastFailure = error
+        let bounds = pool.pointee.pool.bounds
+        guard bounds.servers.taken <= bounds.connecting.load(ordering: .relaxed) else { return }
+        refuseAll(poolIndex, error)
+    }
+
+    private mutating func refuseAll(_ poolIndex: UInt32, _ error: ErrorFields) {
+        let pool = pools[poolIndex]
+        var atLogin = error
+        atLogin.severity = "FATAL"
+        for index in pool.pointee.welcoming { closeClient(index, .refused(atLogin)) }
+        var inLine = error
+        inLine.severity = "ERROR"
+        // Only those who wait now: a refused client's next statement may put it in line again.
+        for _ in 0..<pool.pointee.pool.waiting.count {
+            guard pool.pointee.pool.waiting.first >= 0 else { break }
+            refuseWaiting(UInt32(pool.pointee.pool.waiting.first), inLine)
+        }
+    }
+}

@@ -1,0 +1,317 @@
+// server → client. Only headers are looked at, and of a few messages the content:
+//
+//     buffer    |  T … | D … | D … | C … | Z I |
+//               └────── one send to the client ┘ then, if nothing is owed: the next client
+//
+// Whether a message is passed on is decided by who asked (OwedReplies.origin): replies to requests of ours are
+// swallowed. A server without a client that says something of its own accord is closed, unless it is harmless.
+
+import Pooling
+import Reactor
+import Wire
+
+extension Worker {
+    /// Messages that are looked at; all others stream through.
+    private static var watched: TagSet {
+        TagSet(
+            BackendTag.readyForQuery, BackendTag.errorResponse, BackendTag.parameterStatus, BackendTag.copyInResponse,
+            BackendTag.copyBothResponse, BackendTag.noticeResponse, BackendTag.notificationResponse)
+    }
+
+    /// Messages whose content is needed, so that they are looked at when they are there whole.
+    private static var whole: TagSet { TagSet(BackendTag.readyForQuery, BackendTag.parameterStatus) }
+
+    mutating func serverReceived(_ index: UInt32, _ buffer: BufferID, _ count: Int) {
+        let server = servers[index]
+        let pool = UInt32(server.pointee.pool)
+        pools[pool].pointee.totals.sentBytes &+= UInt64(count)
+        let generation = server.pointee.generation
+        var from = 0
+        if !server.pointee.gather.isEmpty { from = completeGathered(index, generation, buffer, count) }
+        if from < count, servers.isLive(index, generation: generation) {
+            process(index, generation, buffer, from: from, end: count)
+        }
+        loop.release(buffer)
+    }
+
+    /// Processes bytes and keeps what is left over, a header or a message that is not there whole.
+    private mutating func process(_ index: UInt32, _ generation: UInt32, _ buffer: BufferID, from: Int, end: Int) {
+        let server = servers[index]
+        let isTraffic = server.pointee.phase == .ready
+        let consumed =
+            isTraffic
+            ? forwardFromServer(index, generation, buffer, from: from, end: end)
+            : loginMessages(index, generation, buffer, from: from, end: end)
+        guard consumed < end, servers.isLive(index, generation: generation) else { return }
+        if !isTraffic && server.pointee.phase == .ready {
+            // The login ended within these bytes.
+            return process(index, generation, buffer, from: consumed, end: end)
+        }
+        guard let kept = loop.allocateBuffer() else {
+            return closeServer(index, .protocolViolation("out of buffers"))
+        }
+        loop.memory(of: kept).copyMemory(from: loop.memory(of: buffer) + consumed, byteCount: end - consumed)
+        servers[index].pointee.gather = Gather(buffer: kept, count: Int32(end - consumed))
+    }
+
+    /// Adds received bytes to what was gathered until that is a whole message; returns how many were taken.
+    private mutating func completeGathered(
+        _ index: UInt32, _ generation: UInt32, _ buffer: BufferID, _ count: Int
+    ) -> Int {
+        let server = servers[index]
+        var from = 0
+        while from < count, servers.isLive(index, generation: generation), !server.pointee.gather.isEmpty {
+            let gather = server.pointee.gather
+            let have = Int(gather.count)
+            let wanted = wantedBytes(index, gather)
+            guard wanted <= EventLoop.bufferBytes else {
+                closeServer(index, .protocolViolation("packet too large: \(wanted) bytes"))
+                return count
+            }
+            let take = min(wanted - have, count - from)
+            // SAFETY: `wanted` fits the buffer by the guard above, and `take` is within what was received.
+            (loop.memory(of: gather.buffer) + have).copyMemory(from: loop.memory(of: buffer) + from, byteCount: take)
+            from += take
+            server.pointee.gather.count += Int32(take)
+            guard have + take == wanted else { continue }
+            guard wantedBytes(index, server.pointee.gather) == wanted else { continue }
+            server.pointee.gather = Gather()
+            process(index, generation, gather.buffer, from: 0, end: wanted)
+            loop.release(gather.buffer)
+        }
+        return from
+    }
+
+    /// How many bytes the gathered message needs before it can be looked at.
+    private func wantedBytes(_ index: UInt32, _ gather: Gather) -> Int {
+        let have = Int(gather.count)
+        guard have >= MessageFramer.headerBytes else { return MessageFramer.headerBytes }
+        let bytes = UnsafeRawPointer(loop.memory(of: gather.buffer))
+        // SAFETY: five bytes are there by the guard above.
+        let tag = bytes.load(as: UInt8.self)
+        let length = Int(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 1, as: UInt32.self))) + 1
+        let isWhole = servers[index].pointee.phase != .ready || Self.whole.contains(tag)
+        return isWhole ? max(length, MessageFramer.headerBytes) : MessageFramer.headerBytes
+    }
+
+    // MARK: The hot path
+
+    private mutating func forwardFromServer(
+        _ index: UInt32, _ generation: UInt32, _ buffer: BufferID, from: Int, end: Int
+    ) -> Int {
+        let server = servers[index]
+        let bytes = UnsafeRawPointer(loop.memory(of: buffer))
+        var offset = from
+        var run = from
+        var passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
+        while offset < end {
+            let frame = server.pointee.framer.next(
+                bytes, from: offset, count: end, whole: Self.whole, lengthMax: 0x7FFF_FFFF)
+            switch frame.kind {
+            case .continuation:
+                if !server.pointee.isPassing { run = frame.end }
+            case .message:
+                server.pointee.isPassing = passes
+                if !Self.watched.contains(frame.tag) {
+                    if !passes { run = frame.end }
+                } else if frame.tag == BackendTag.readyForQuery {
+                    guard frame.length == 6 else {
+                        closeServer(index, .protocolViolation("bad ReadyForQuery"))
+                        return end
+                    }
+                    let status = bytes.load(fromByteOffset: offset + 5, as: UInt8.self)
+                    if passes { pass(server, buffer, run: run, end: frame.end) }
+                    run = frame.end
+                    receivedReadyForQuery(index, status)
+                    guard servers.isLive(index, generation: generation) else { return end }
+                    passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
+                } else {
+                    let isPassed = watchedMessage(index, frame, bytes + offset, passes)
+                    guard servers.isLive(index, generation: generation) else { return end }
+                    if !isPassed {
+                        if passes { pass(server, buffer, run: run, end: offset) }
+                        server.pointee.isPassing = false
+                        run = frame.end
+                    }
+                }
+            case .incomplete:
+                if passes { pass(server, buffer, run: run, end: offset) }
+                return offset
+            case .invalid:
+                if passes { pass(server, buffer, run: run, end: offset) }
+                closeServer(index, .protocolViolation("bad packet header"))
+                return end
+            }
+            offset = frame.end
+        }
+        if run < end, server.pointee.client >= 0 { pass(server, buffer, run: run, end: end) }
+        return end
+    }
+
+    @inline(__always)
+    private mutating func pass(_ server: UnsafeMutablePointer<Server>, _ buffer: BufferID, run: Int, end: Int) {
+        guard end > run else { return }
+        let socket = clients[UInt32(server.pointee.client)].pointee.socket
+        loop.send(socket, buffer: buffer, offset: run, count: end - run)
+    }
+
+    /// A request has been answered.
+    private mutating func receivedReadyForQuery(_ index: UInt32, _ status: UInt8) {
+        let server = servers[index]
+        guard let origin = server.pointee.owed.receivedReadyForQuery() else {
+            return closeServer(index, .protocolViolation("unexpected ReadyForQuery"))
+        }
+        guard status == TransactionStatus.idle || status == TransactionStatus.inTransaction
+            || status == TransactionStatus.failed
+        else { return closeServer(index, .protocolViolation("bad ReadyForQuery")) }
+        server.pointee.transactionStatus = status
+        guard origin == .client else { return ownRequestAnswered(index, origin, status) }
+        guard server.pointee.client >= 0 else { return orphanAnswered(index) }
+        countQuery(server, status)
+        server.pointee.isCommitUnderWay = false
+        guard server.pointee.owed.isEmpty else { return }
+        let pool = pools[UInt32(server.pointee.pool)]
+        switch pool.pointee.mode {
+        case .session: return
+        case .transaction:
+            if status != TransactionStatus.idle { return }
+        case .statement:
+            if status != TransactionStatus.idle { return closeServer(index, .statementModeTransaction) }
+        }
+        unlink(UInt32(server.pointee.client), index)
+        if pool.pointee.resetsAlways { server.pointee.needsReset = true }
+        release(index)
+    }
+
+    @inline(__always)
+    private mutating func countQuery(_ server: UnsafeMutablePointer<Server>, _ status: UInt8) {
+        let client = clients[UInt32(server.pointee.client)]
+        let pool = pools[UInt32(server.pointee.pool)]
+        let now = now
+        pool.pointee.totals.queries &+= 1
+        if client.pointee.queryAt != 0 {
+            pool.pointee.totals.queryMicroseconds &+= UInt64(max(0, now - client.pointee.queryAt))
+        }
+        client.pointee.activeAt = now
+        if server.pointee.owed.isEmpty {
+            client.pointee.queryAt = 0
+            server.pointee.queryAt = 0
+        } else {
+            client.pointee.queryAt = now
+            server.pointee.queryAt = now
+        }
+        if status == TransactionStatus.idle {
+            pool.pointee.totals.transactions &+= 1
+            if client.pointee.transactionAt != 0 {
+                pool.pointee.totals.transactionMicroseconds &+= UInt64(max(0, now - client.pointee.transactionAt))
+            }
+            client.pointee.transactionAt = server.pointee.owed.isEmpty ? 0 : now
+            server.pointee.transactionAt = now
+        }
+    }
+
+    // MARK: Messages that are looked at
+
+    /// A message of interest; false when it is not passed on.
+    @inline(never)
+    private mutating func watchedMessage(
+        _ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer, _ passes: Bool
+    ) -> Bool {
+        let server = servers[index]
+        switch frame.tag {
+        case BackendTag.parameterStatus:
+            noteParameter(index, frame, bytes)
+            return passes
+        case BackendTag.copyInResponse:
+            server.pointee.owed.receivedCopyInResponse()
+            return passes
+        case BackendTag.copyBothResponse:
+            return passes
+        case BackendTag.errorResponse:
+            server.pointee.owed.receivedError()
+            if passes { return true }
+            server.pointee.hasOwnError = true
+            if server.pointee.client < 0, server.pointee.owed.isEmpty { idleServerSpoke(index, frame, bytes) }
+            return false
+        case BackendTag.noticeResponse:
+            // Notices are harmless; without a client there is nobody to tell.
+            return passes
+        case BackendTag.notificationResponse:
+            // A notification is for the client that listens: it belongs to the session, not to a request.
+            return passes
+        default:
+            return passes
+        }
+    }
+
+    /// A server without a client sent an error: it is about to go, or worse.
+    private mutating func idleServerSpoke(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
+        let payload = UnsafeRawBufferPointer(
+            start: bytes + MessageFramer.headerBytes, count: payloadCount(frame, atLeast: index))
+        let error = ErrorFields.parse(payload)
+        closeServer(index, error.message.isEmpty ? .gotDirty : .serverError(error))
+    }
+
+    private func payloadCount(_ frame: Frame, atLeast index: UInt32) -> Int {
+        // A part of the message may still be on its way; what is here ends at the frame's end.
+        max(0, frame.length - MessageFramer.headerBytes - Int(servers[index].pointee.framer.remaining))
+    }
+
+    /// The server reports a parameter: the server's settings change, and those of the client that caused it.
+    private mutating func noteParameter(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
+        let payload = UnsafeRawBufferPointer(
+            start: bytes + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes)
+        guard let (name, value) = parseParameterStatus(payload), isTrackable(name) else { return }
+        let server = servers[index]
+        server.pointee.settings = parameterSets.set(server.pointee.settings, name: name, value: value)
+        guard server.pointee.client >= 0, server.pointee.owed.origin == .client else { return }
+        let client = clients[UInt32(server.pointee.client)]
+        client.pointee.settings = parameterSets.set(client.pointee.settings, name: name, value: value)
+    }
+
+    // MARK: Replies to requests of ours
+
+    private mutating func ownRequestAnswered(_ index: UInt32, _ origin: RequestOrigin, _ status: UInt8) {
+        let server = servers[index]
+        let hasFailed = server.pointee.hasOwnError
+        switch origin {
+        case .client: return
+        case .settings:
+            if server.pointee.isOrphan { return orphanAnswered(index) }
+            return settingsAnswered(index)
+        case .reset:
+            if hasFailed || status != TransactionStatus.idle { return closeServer(index, .resetFailed) }
+        case .check:
+            if hasFailed || status != TransactionStatus.idle { return closeServer(index, .testFailed) }
+        case .connect:
+            if hasFailed || status != TransactionStatus.idle { return connectQueryFailed(index) }
+            return serverLoggedIn(index)
+        }
+        release(index)
+    }
+
+    /// A reply has ended that nobody waits for any more.
+    private mutating func orphanAnswered(_ index: UInt32) {
+        let server = servers[index]
+        guard server.pointee.owed.isEmpty else { return }
+        server.pointee.isOrphan = false
+        guard server.pointee.transactionStatus == TransactionStatus.idle else {
+            return closeServer(index, .clientLeftNotReady)
+        }
+        if pools[UInt32(server.pointee.pool)].pointee.mode == .session { server.pointee.needsReset = true }
+        release(index)
+    }
+
+    // MARK: Back-pressure
+
+    /// The server does not take what is sent to it: its client is not read until it does.
+    mutating func serverBlocked(_ index: UInt32) {
+        let client = servers[index].pointee.client
+        if client >= 0 { stopReceiving(client: UInt32(client)) }
+    }
+
+    mutating func serverDrained(_ index: UInt32) {
+        let client = servers[index].pointee.client
+        if client >= 0, clients[UInt32(client)].pointee.wait == .none { resumeReceiving(client: UInt32(client)) }
+    }
+}

@@ -1,0 +1,180 @@
+// The end of a client's login: its limits, its pool, and what it is told of the server. What a server reports is
+// learnt once a pool, from its first login; later clients are answered without a server.
+
+import Configuration
+import Pooling
+import Synchronization
+import Reactor
+import Wire
+
+extension Worker {
+    /// A client has proven who it is.
+    mutating func authenticated(_ index: UInt32, _ login: ClientLogin) {
+        if login.isConsole { return consoleAuthenticated(index, login) }
+        guard let options = login.options, let database = login.databaseState else {
+            return closeClient(
+                index, .refused(fatal(SQLState.invalidCatalogName, "no such database: \(login.database)")))
+        }
+        if database.isDisabled.load(ordering: .relaxed) {
+            return closeClient(
+                index,
+                .refused(
+                    fatal(SQLState.objectNotInPrerequisiteState, "database \"\(login.database)\" is disabled")))
+        }
+        guard takeClientPermits(index, login, database) else { return }
+        let user = options.user ?? login.user
+        let poolIndex = pool(for: PoolKey(database: options.name, user: user), options)
+        clients[index].pointee.pool = Int32(poolIndex)
+        pools[poolIndex].pointee.clientCount += 1
+        var writer = MessageWriter()
+        writer.authenticationOk()
+        sendToClient(index, writer)
+        if pools[poolIndex].pointee.isWelcomeKnown { return welcome(index) }
+        if let error = failureOfUnreachablePool(poolIndex) { return closeClient(index, .refused(error)) }
+        clients[index].pointee.state = .welcoming
+        pools[poolIndex].pointee.welcoming.append(index)
+        pools[poolIndex].pointee.pool.welcomeWaiters += 1
+        grow(poolIndex)
+    }
+
+    /// Counts the client in its database's and its user's limits.
+    private mutating func takeClientPermits(
+        _ index: UInt32, _ login: ClientLogin, _ database: DatabaseState
+    ) -> Bool {
+        let user = shared.user(login.user, configuration.value)
+        guard database.clients.take() else {
+            closeClient(
+                index,
+                .refused(
+                    fatal(
+                        SQLState.tooManyConnections, "client connections exceeded (max_db_client_connections)")))
+            return false
+        }
+        guard user.clients.take() else {
+            database.clients.giveBack()
+            closeClient(
+                index,
+                .refused(
+                    fatal(
+                        SQLState.tooManyConnections, "client connections exceeded (max_user_client_connections)")))
+            return false
+        }
+        clients[index].pointee.user = user
+        return true
+    }
+
+    /// The pool of a database and user, made when it is not there yet.
+    mutating func pool(for key: PoolKey, _ options: DatabaseOptions) -> UInt32 {
+        if let found = poolIndices[key] { return found }
+        let configuration = configuration.value
+        let database = shared.database(options, configuration)
+        let user = shared.user(key.user, configuration)
+        let bounds = shared.bounds(key, database: database, user: user)
+        let (number, now) = (number, now)
+        let made = pools.insert { _, _ in
+            PoolState(
+                key: key, bounds: bounds, worker: number, database: database, user: user, options: options,
+                configuration: configuration, now: now)
+        }
+        guard let made else { preconditionFailure("more pools than users and databases can make") }
+        poolIndices[key] = made
+        pools[made].pointee.pool.setPaused(isPaused(database), clients: clientLinks)
+        return made
+    }
+
+    func isPaused(_ database: DatabaseState) -> Bool {
+        shared.isPaused.load(ordering: .relaxed) || database.isPaused.load(ordering: .relaxed)
+    }
+
+    /// A pool's first server has logged in: everybody who waited for that is welcomed.
+    mutating func welcomeAll(_ poolIndex: UInt32) {
+        let waiting = pools[poolIndex].pointee.welcoming
+        pools[poolIndex].pointee.welcoming = []
+        pools[poolIndex].pointee.pool.welcomeWaiters = 0
+        for index in waiting { welcome(index) }
+    }
+
+    /// Forgets a client that waited for the pool's first login.
+    mutating func leaveWelcoming(_ index: UInt32, _ poolIndex: UInt32) {
+        let pool = pools[poolIndex]
+        guard let position = pool.pointee.welcoming.firstIndex(of: index) else { return }
+        pool.pointee.welcoming.remove(at: position)
+        pool.pointee.pool.welcomeWaiters -= 1
+    }
+
+    /// Tells the client about the server and that it may begin.
+    private mutating func welcome(_ index: UInt32) {
+        let client = clients[index]
+        let pool = pools[UInt32(client.pointee.pool)]
+        applyStartupSettings(index)
+        var writer = MessageWriter()
+        if client.pointee.settings == pool.pointee.defaults {
+            if pool.pointee.welcome.isEmpty { pool.pointee.welcome = welcomeMessages(pool.pointee.defaults, pool) }
+            writer.rawBytes(pool.pointee.welcome)
+        } else {
+            writer.rawBytes(welcomeMessages(client.pointee.settings, pool))
+        }
+        client.pointee.cancelKey = CancelKey.encode(
+            worker: UInt8(number), slot: index, generation: client.pointee.generation,
+            random: UInt32(truncatingIfNeeded: randomWord()))
+        writer.backendKeyData(
+            processID: client.pointee.cancelKey.processID, secret: client.pointee.cancelKey.secretBytes)
+        if !settings.loginNotifyMessage.isEmpty {
+            writer.noticeResponse(
+                ErrorFields(
+                    severity: "NOTICE", code: SQLState.successfulCompletion, message: settings.loginNotifyMessage))
+        }
+        writer.readyForQuery(TransactionStatus.idle)
+        sendToClient(index, writer)
+        client.pointee.state = .ready
+        client.pointee.login = nil
+        client.pointee.activeAt = now
+        pool.pointee.usedAt = now
+    }
+
+    /// The client's settings are the server's, with those of its start-up packet over them.
+    private mutating func applyStartupSettings(_ index: UInt32) {
+        let client = clients[index]
+        let defaults = pools[UInt32(client.pointee.pool)].pointee.defaults
+        parameterSets.retain(defaults)
+        var mine = defaults
+        var isConfirmed = true
+        for (name, value) in client.pointee.login?.settings ?? [] where isTrackable(name) {
+            var value = value
+            let isName = name.lowercased() == "application_name"
+            if isName && settings.applicationNameAddHost {
+                value += " - \(addressText(client.pointee.peer, isUnix: client.pointee.isUnixSocket))"
+            }
+            let before = mine
+            mine = parameterSets.set(mine, name: name, value: value)
+            if mine != before && !isName { isConfirmed = false }
+        }
+        if settings.applicationNameAddHost, parameterSets.value(mine, "application_name") ?? "" == "" {
+            let address = addressText(client.pointee.peer, isUnix: client.pointee.isUnixSocket)
+            mine = parameterSets.set(mine, name: "application_name", value: "app - \(address)")
+        }
+        parameterSets.release(client.pointee.settings)
+        client.pointee.settings = mine
+        client.pointee.hasConfirmedSettings = isConfirmed
+    }
+
+    private func welcomeMessages(
+        _ settings: ParameterSetID, _ pool: UnsafeMutablePointer<PoolState>
+    ) -> [UInt8] {
+        var writer = MessageWriter()
+        for (name, value) in pool.pointee.fixedParameters { writer.parameterStatus(name: name, value: value) }
+        parameterSets.forEach(settings) { name, value in writer.parameterStatus(name: name, value: value) }
+        return writer.bytes
+    }
+
+    /// The error for clients of a pool that has no server and cannot get one now; nil when it may yet.
+    func failureOfUnreachablePool(_ poolIndex: UInt32) -> ErrorFields? {
+        let pool = pools[poolIndex]
+        guard let failure = pool.pointee.lastFailure, pool.pointee.pool.bounds.servers.taken == 0,
+            now < pool.pointee.pool.retryAt
+        else { return nil }
+        var error = failure
+        error.severity = "FATAL"
+        return error
+    }
+}

@@ -1,0 +1,209 @@
+// One event-loop thread: it owns its clients, its servers and its part of every pool, and it is the only one that
+// touches them. Events come from the loop one at a time; pure code decides; the functions in the other files of
+// this folder carry the decisions out.
+//
+//     Worker+ClientLogin       from the first byte to ReadyForQuery
+//     Worker+ClientTraffic     client → server, the hot path
+//     Worker+ServerLogin       connect, log in, learn the server's parameters
+//     Worker+ServerTraffic     server → client, the hot path
+//     Worker+Attach            who gets a server, settings, release, growth
+//     Worker+Losses            what a client hears when its server is gone
+//     Worker+Cancel            cancel requests
+//     Worker+HandOver          servers that move between workers
+//     Worker+Maintenance       timeouts, ten times a second
+//     Worker+Control           what the console and signals ask of every worker
+
+import CLinux
+import Configuration
+import Console
+import Pooling
+import Reactor
+import Wire
+
+/// What an event's token names: a kind and an index.
+enum Token {
+    enum Kind: UInt64 {
+        case listener = 1
+        case client = 2
+        case server = 3
+        case cancel = 4
+    }
+
+    static func make(_ kind: Kind, _ index: UInt32) -> UInt64 { kind.rawValue << 32 | UInt64(index) }
+    static func index(_ token: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: token) }
+}
+
+/// One event-loop thread's world.
+struct Worker: ~Copyable {
+    /// How often the timeouts are looked at.
+    static var tickMicroseconds: Int64 { 100_000 }
+
+    let shared: Shared
+    let number: Int
+    var loop: EventLoop
+    var configuration: ConfigurationSnapshot
+    var clients: Slab<Client>
+    var servers: Slab<Server>
+    var cancels: Slab<CancelConnection>
+    var pools: Slab<PoolState>
+    var poolIndices: [PoolKey: UInt32] = [:]
+    var clientLinks = LinkTable()
+    var serverLinks = LinkTable()
+    var parameterSets = ParameterSets()
+    var listeners: [Listener] = []
+    var messages: [WorkerMessage] = []
+    var waitingJobs: [WaitingJob] = []
+    var nextTick: Int64 = 0
+    var statisticsAt: Int64 = 0
+    var serial: UInt32 = 0
+    var isFinished = false
+    var isDrained = false
+    /// Settings read on the hot path, copied out of the snapshot.
+    var packetBytesMax: UInt32 = 0x7FFF_FFFF
+    var isQueryProtocolForbidden = false
+    var randomState = SystemRandomNumberGenerator()
+
+    init(shared: Shared, number: Int, loop: consuming EventLoop, snapshot: ConfigurationSnapshot) {
+        self.shared = shared
+        self.number = number
+        self.loop = loop
+        configuration = snapshot
+        clients = Slab(cellsMax: CancelKey.slotsMax)
+        servers = Slab(cellsMax: 1 << 20)
+        cancels = Slab(cellsMax: 1 << 16)
+        pools = Slab(cellsMax: 1 << 20)
+        readHotSettings()
+    }
+
+    var now: Int64 { loop.now }
+    var settings: Settings { configuration.value.settings }
+
+    mutating func readHotSettings() {
+        packetBytesMax = UInt32(clamping: settings.maxPacketSize)
+        isQueryProtocolForbidden = settings.disablePqexec
+    }
+
+    // MARK: The loop
+
+    mutating func run() {
+        nextTick = now
+        while !isFinished {
+            loop.wait(until: nextTick)
+            while let event = loop.nextEvent() { handle(event) }
+            if now >= nextTick {
+                tick()
+                nextTick = now + Self.tickMicroseconds
+            }
+        }
+    }
+
+    private mutating func handle(_ event: Event) {
+        if event.kind == .woken {
+            handleMessages()
+            return
+        }
+        let index = Token.index(event.token)
+        switch Token.Kind(rawValue: event.token >> 32) {
+        case .client: handleClient(event, index)
+        case .server: handleServer(event, index)
+        case .cancel: handleCancel(event, index)
+        case .listener: accepted(event, listener: Int(index))
+        case nil: preconditionFailure("an event with a token that was never given")
+        }
+    }
+
+    private mutating func handleClient(_ event: Event, _ index: UInt32) {
+        switch event.kind {
+        case .received: clientReceived(index, event.buffer, Int(event.value))
+        case .closed: clientDisconnected(index, error: event.value)
+        case .blocked: clientBlocked(index)
+        case .drained: clientDrained(index)
+        case .accepted, .connected, .detached, .woken: break
+        }
+    }
+
+    private mutating func handleServer(_ event: Event, _ index: UInt32) {
+        switch event.kind {
+        case .received: serverReceived(index, event.buffer, Int(event.value))
+        case .closed: serverDisconnected(index, error: event.value)
+        case .blocked: serverBlocked(index)
+        case .drained: serverDrained(index)
+        case .connected: serverConnected(index)
+        case .detached: serverDetached(index, fd: event.value)
+        case .accepted, .woken: break
+        }
+    }
+
+    private mutating func handleMessages() {
+        shared.ports[number].mailbox.drain(into: &messages)
+        var index = 0
+        while index < messages.count {
+            handle(messages[index])
+            index += 1
+        }
+        messages.removeAll(keepingCapacity: messages.count < 1024)
+    }
+
+    private mutating func handle(_ message: WorkerMessage) {
+        switch message {
+        case .adoptClient(let fd): adoptClient(fd)
+        case .adoptServer(let server): adoptServer(server)
+        case .wantServer(let pool, let worker): lendServer(identity: pool, to: worker)
+        case .mayGrow(let pool): growPool(identity: pool)
+        case .evictIdle(let pool): evictIdle(identity: pool)
+        case .cancel(let key, let requester): cancelClient(key, requester)
+        case .cancelDone(let client, let generation): cancelAnswered(client, generation)
+        case .clientSecret(let client, let generation, let secret): clientSecretDerived(client, generation, secret)
+        case .passwordChecked(let client, let generation, let keys): clientPasswordChecked(client, generation, keys)
+        case .serverKeys(let server, let generation, let keys): serverKeysDerived(server, generation, keys)
+        case .resolved(let name): nameResolved(name)
+        case .control(let job): perform(job)
+        case .controlDone(let job): controlDone(job)
+        }
+    }
+
+    // MARK: Helpers for all files
+
+    func log(_ level: LogLevel, _ text: String) { shared.log.write(level, text) }
+
+    /// The prefix by which a connection is found in the log.
+    func name(ofClient index: UInt32) -> String {
+        let client = clients[index]
+        let pool = client.pointee.pool
+        let database = client.pointee.login?.database ?? (pool >= 0 ? pools[UInt32(pool)].pointee.key.database : "")
+        let user = client.pointee.user?.name ?? client.pointee.login?.user ?? ""
+        return "C-\(hexadecimal(client.pointee.identifier)): "
+            + "\(database.isEmpty ? "(nodb)" : database)/\(user.isEmpty ? "(nouser)" : user)"
+            + "@\(addressText(client.pointee.peer, isUnix: client.pointee.isUnixSocket))"
+    }
+
+    func name(ofServer index: UInt32) -> String {
+        let server = servers[index]
+        let key = pools[UInt32(server.pointee.pool)].pointee.key
+        return "S-\(hexadecimal(server.pointee.identifier)): \(key.database)/\(key.user)@\(server.pointee.addressText)"
+    }
+
+    func addressText(_ address: SocketAddress, isUnix: Bool) -> String {
+        isUnix ? "unix" : address.description
+    }
+
+    mutating func randomWord() -> UInt64 { randomState.next() }
+
+    /// Sends bytes of ours to a client.
+    mutating func sendToClient(_ index: UInt32, _ writer: borrowing MessageWriter) {
+        let socket = clients[index].pointee.socket
+        writer.bytes.withUnsafeBytes { loop.send(socket, copying: $0) }
+    }
+
+    /// Sends bytes of ours to a server.
+    mutating func sendToServer(_ index: UInt32, _ writer: borrowing MessageWriter) {
+        let socket = servers[index].pointee.socket
+        writer.bytes.withUnsafeBytes { loop.send(socket, copying: $0) }
+    }
+}
+
+/// A number as the log shows connections.
+func hexadecimal(_ value: UInt64) -> String {
+    let digits = String(value, radix: 16)
+    return "0x" + String(repeating: "0", count: max(0, 12 - digits.count)) + digits
+}
