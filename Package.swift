@@ -32,7 +32,7 @@ let package = Package(
         .executableTarget(
             name: "weir",
             dependencies: [
-                "Engine", "Configuration",
+                "Engine", "Console",
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

@@ -19,6 +19,9 @@ public struct ConfigurationChanges: Sendable, Equatable {
     /// Settings whose new value counts only after a restart.
     public var settingsNeedingRestart: [String] = []
 
+    /// Nothing has changed.
+    public init() {}
+
     /// Whether nothing that is listed here changed.
     public var isEmpty: Bool { self == ConfigurationChanges() }
 }

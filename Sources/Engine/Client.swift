@@ -104,14 +104,15 @@ struct Client {
     /// When its transaction and its query began; 0 when there is none.
     var transactionAt: Int64 = 0
     var queryAt: Int64 = 0
-    let peer: SocketAddress
+    /// Where it comes from; nil for a Unix socket without a name.
+    let peer: SocketAddress?
     /// What is needed only until it is logged in.
     var login: ClientLogin?
     /// The login name and what belongs to it.
     var user: UserState?
     var console: ConsoleLink?
 
-    init(generation: UInt32, identifier: UInt64, socket: SocketID, peer: SocketAddress, now: Int64) {
+    init(generation: UInt32, identifier: UInt64, socket: SocketID, peer: SocketAddress?, now: Int64) {
         self.generation = generation
         self.identifier = identifier
         self.socket = socket
@@ -151,16 +152,15 @@ enum ClientCloseReason: Equatable {
     /// The error that the client gets before its connection is closed.
     var message: ErrorFields? {
         switch self {
-        case .closeRequest, .unexpectedEOF, .connectionError, .cancelDone: nil
-        case .loginTimeout, .loginTimeoutServerDown:
-            fatal(SQLState.connectionException, text)
-        case .idleTimeout: fatal(SQLState.idleSessionTimeout, text)
-        case .refused(let error), .fatal(let error): error
+        case .closeRequest, .unexpectedEOF, .connectionError, .cancelDone: return nil
+        case .loginTimeout, .loginTimeoutServerDown: return fatalFields(SQLState.connectionException, text)
+        case .idleTimeout: return fatalFields(SQLState.idleSessionTimeout, text)
+        case .refused(let error), .fatal(let error): return error
         }
     }
 }
 
 /// A FATAL error of ours.
-func fatal(_ code: String, _ message: String, detail: String? = nil, hint: String? = nil) -> ErrorFields {
+func fatalFields(_ code: String, _ message: String, detail: String? = nil, hint: String? = nil) -> ErrorFields {
     ErrorFields(severity: "FATAL", code: code, message: message, detail: detail, hint: hint)
 }

@@ -55,15 +55,15 @@ private let commonParameters: Set<String> = [
 
 /// Reads a start-up packet's parameters, or says why they cannot be taken (reference: 4.2).
 ///
-/// - Parameter reported: whether servers report this parameter, so that it follows the client.
+/// - Parameter reported: the names of what servers report, in lower case: these follow the client.
 func readStartupParameters(
-    _ message: StartupMessage, settings: Settings, reported: (String) -> Bool
+    _ message: StartupMessage, settings: Settings, reported: Set<String>
 ) throws(LoginRefusal) -> LoginRequest {
     var request = LoginRequest()
     let ignored = Set(settings.ignoreStartupParameters.map { $0.lowercased() })
     let extra = Set(settings.trackExtraParameters.map { $0.lowercased() })
     func isTracked(_ name: String) -> Bool {
-        commonParameters.contains(name) || extra.contains(name) || reported(name)
+        commonParameters.contains(name) || extra.contains(name) || reported.contains(name)
     }
     for (name, value) in message.parameters {
         let key = name.lowercased()
@@ -115,7 +115,7 @@ struct LoginRefusal: Error {
     var error: ErrorFields
 
     init(_ code: String, _ message: String, hint: String? = nil) {
-        error = fatal(code, message, hint: hint)
+        error = fatalFields(code, message, hint: hint)
     }
 }
 

@@ -23,7 +23,7 @@ enum ControlRequest: Sendable {
 /// A queue with one reader.
 final class ControlPort: Sendable {
     private let queue = Mutex<[ControlRequest]>([])
-    private let semaphore = Semaphore()
+    private let semaphore = CountingSemaphore()
 
     func post(_ request: ControlRequest) {
         queue.withLock { $0.append(request) }

@@ -27,7 +27,7 @@ final class HashingThread: Sendable {
     private static var cachedMax: Int { 10_000 }
 
     private let state = Mutex(State())
-    private let semaphore = Semaphore()
+    private let semaphore = CountingSemaphore()
 
     /// Starts the thread; it runs until the process ends.
     func start() -> Bool {

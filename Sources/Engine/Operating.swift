@@ -6,7 +6,7 @@ import Glibc
 import Reactor
 
 /// One line, or several, on standard error.
-func writeError(_ text: String) {
+public func writeError(_ text: String) {
     let bytes = Array((text + "\n").utf8)
     _ = bytes.withUnsafeBytes { Glibc.write(STDERR_FILENO, $0.baseAddress, $0.count) }
 }
@@ -15,6 +15,9 @@ func writeError(_ text: String) {
 func configurationFromURL(_ url: String) -> Result<Configuration, ConfigurationErrors> {
     configuration(fromURL: url)
 }
+
+/// Every setting with its default, unit and explanation.
+public func settingsReference() -> String { printConfig() }
 
 /// The text of a file.
 func readFile(_ path: String) -> Result<String, FileError> {

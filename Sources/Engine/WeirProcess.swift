@@ -170,19 +170,18 @@ public final class WeirProcess {
 
 /// A worker thread's whole life.
 private func runWorker(_ number: Int, shared: Shared, backend: EventLoop.BackendChoice, listeners: [Listener]) {
-    let loop: EventLoop
     do {
-        loop = try EventLoop(backend: backend, socketsMax: 1 << 21)
+        let loop = try EventLoop(backend: backend, socketsMax: 1 << 21)
+        shared.ports[number].wakeup.withLock { $0 = loop.wakeup }
+        let name = loop.backend == .ioUring ? "io_uring" : "epoll"
+        let fallback = loop.fallbackReason
+        var worker = Worker(shared: shared, number: number, loop: loop, snapshot: shared.snapshot.withLock { $0 })
+        worker.listen(listeners)
+        worker.openForcedPools()
+        shared.control.post(.started(worker: number, backend: name, fallback: fallback))
+        worker.run()
+        shared.control.post(.ended(worker: number))
     } catch {
-        return shared.control.post(.failed(worker: number, "\(error)"))
+        shared.control.post(.failed(worker: number, "\(error)"))
     }
-    shared.ports[number].wakeup.withLock { $0 = loop.wakeup }
-    let name = loop.backend == .ioUring ? "io_uring" : "epoll"
-    let fallback = loop.fallbackReason
-    var worker = Worker(shared: shared, number: number, loop: loop, snapshot: shared.snapshot.withLock { $0 })
-    worker.listen(listeners)
-    worker.openForcedPools()
-    shared.control.post(.started(worker: number, backend: name, fallback: fallback))
-    worker.run()
-    shared.control.post(.ended(worker: number))
 }

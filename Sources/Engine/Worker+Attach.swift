@@ -2,9 +2,10 @@
 // waited longest. A client's settings are put in place on its server in the same write as its first bytes.
 
 import Configuration
+import Console
 import Pooling
-import Synchronization
 import Reactor
+import Synchronization
 import Wire
 
 /// What a client that needs a server gets.
@@ -108,7 +109,7 @@ extension Worker {
         let clientIndex = UInt32(server.pointee.client)
         let client = clients[clientIndex]
         if server.pointee.hasOwnError {
-            let error = fatal(
+            let error = fatalFields(
                 SQLState.invalidParameterValue, "invalid server parameter",
                 detail: "The server refused the settings that the client asked for at login.")
             if client.pointee.wait == .settings {

@@ -9,6 +9,8 @@
 // one at most is under way for each server. Until it is over the server serves nobody else: a late cancel must not
 // hit the next client's query. The requester's connection is closed last, so that its driver knows when it is done.
 
+import Configuration
+import Console
 import Pooling
 import Reactor
 import Wire

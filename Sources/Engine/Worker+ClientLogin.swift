@@ -4,8 +4,8 @@
 import Configuration
 import Console
 import Pooling
-import Synchronization
 import Reactor
+import Synchronization
 import Wire
 
 extension Worker {
@@ -32,14 +32,13 @@ extension Worker {
 
     mutating func adoptClient(_ fd: Int32) {
         let peer = SocketAddress.ofPeer(fd)
-        let isUnix = SocketAddress.ofLocal(fd)?.isUnix ?? false
+        let isUnix = SocketAddress.ofLocal(fd)?.family == .unix
         if !isUnix { tune(fd) }
         let now = now
         let identifier = shared.nextIdentifier()
         let index = clients.insert { _, generation in
             Client(
-                generation: generation, identifier: identifier, socket: .none, peer: peer ?? SocketAddress.unnamedUnix,
-                now: now)
+                generation: generation, identifier: identifier, socket: .none, peer: peer, now: now)
         }
         guard let index else {
             log(.warning, "no more client slots")
@@ -59,18 +58,20 @@ extension Worker {
         if shared.workerCount > 1 { shared.ports[number].clientCount.add(change, ordering: .relaxed) }
     }
 
+    /// Sets a TCP connection's options, on either side.
     func tune(_ fd: Int32) {
         let settings = settings
-        setNoDelay(fd)
+        func orKernel(_ value: Int) -> Int32? { value > 0 ? Int32(clamping: value) : nil }
+        SocketOptions.setNoDelay(fd)
         if settings.tcpKeepalive {
-            setKeepalive(
-                fd, idleSeconds: settings.tcpKeepidle, intervalSeconds: settings.tcpKeepintvl,
-                count: settings.tcpKeepcnt)
+            SocketOptions.setKeepalive(
+                fd, idle: orKernel(settings.tcpKeepidle), interval: orKernel(settings.tcpKeepintvl),
+                count: orKernel(settings.tcpKeepcnt))
         }
         if settings.tcpUserTimeoutMicroseconds > 0 {
-            setUserTimeout(fd, milliseconds: Int(settings.tcpUserTimeoutMicroseconds / 1000))
+            SocketOptions.setUserTimeout(fd, milliseconds: Int32(clamping: settings.tcpUserTimeoutMicroseconds / 1000))
         }
-        if settings.tcpSocketBuffer > 0 { setBuffer(fd, bytes: settings.tcpSocketBuffer) }
+        if let bytes = orKernel(settings.tcpSocketBuffer) { SocketOptions.setBuffer(fd, bytes: bytes) }
     }
 
     // MARK: Messages
@@ -80,7 +81,7 @@ extension Worker {
         let client = clients[index]
         guard let login = client.pointee.login else { return }
         guard login.received.count + bytes.count <= ClientLogin.receivedBytesMax else {
-            return closeClient(index, .fatal(fatal(SQLState.protocolViolation, "bad packet header")))
+            return closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "bad packet header")))
         }
         login.received.append(contentsOf: bytes)
         switch client.pointee.state {
@@ -95,21 +96,17 @@ extension Worker {
 
     private mutating func refuseEarlyBytes(_ index: UInt32) {
         closeClient(
-            index, .fatal(fatal(SQLState.protocolViolation, "client sent data before authentication was complete")))
+            index, .fatal(fatalFields(SQLState.protocolViolation, "client sent data before authentication was complete")))
     }
 
     private mutating func startupReceived(_ index: UInt32, _ login: ClientLogin) {
         let request: StartupRequest
         let isFollowed: Bool
-        do {
-            let parsed = try login.received.withUnsafeBytes { bytes throws(StartupError) -> (StartupRequest, Bool)? in
-                guard let length = try startupPacketLength(bytes), bytes.count >= length else { return nil }
-                return (try parseStartupPacket(.init(rebasing: bytes[..<length])), bytes.count > length)
-            }
-            guard let parsed else { return }
-            (request, isFollowed) = parsed
+        do throws(StartupError) {
+            guard let found = try firstPacket(login.received) else { return }
+            (request, isFollowed) = found
         } catch {
-            return closeClient(index, .fatal(fatal(SQLState.protocolViolation, error.message)))
+            return closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, error.message)))
         }
         login.received = []
         switch request {
@@ -125,12 +122,26 @@ extension Worker {
         }
     }
 
+    /// The start-up packet, when it has arrived whole, and whether more bytes follow it.
+    private func firstPacket(_ received: [UInt8]) throws(StartupError) -> (StartupRequest, Bool)? {
+        let result = received.withUnsafeBytes { bytes -> Result<(StartupRequest, Bool)?, StartupError> in
+            do throws(StartupError) {
+                guard let length = try startupPacketLength(bytes), bytes.count >= length else { return .success(nil) }
+                let request = try parseStartupPacket(UnsafeRawBufferPointer(rebasing: bytes[..<length]))
+                return .success((request, bytes.count > length))
+            } catch {
+                return .failure(error)
+            }
+        }
+        return try result.get()
+    }
+
     private mutating func answerEncryptionRequest(
         _ index: UInt32, _ hasAsked: inout Bool, _ isFollowed: Bool, _ what: String
     ) {
         guard !isFollowed, !hasAsked else {
             return closeClient(
-                index, .fatal(fatal(SQLState.protocolViolation, "received unencrypted data after \(what)")))
+                index, .fatal(fatalFields(SQLState.protocolViolation, "received unencrypted data after \(what)")))
         }
         hasAsked = true
         let no: [UInt8] = [UInt8(ascii: "N")]
@@ -141,7 +152,7 @@ extension Worker {
         let client = clients[index]
         let request: LoginRequest
         do {
-            request = try readStartupParameters(message, settings: settings, reported: isReportedParameter)
+            request = try readStartupParameters(message, settings: settings, reported: reportedParameters)
         } catch {
             return closeClient(index, .fatal(error.error))
         }
@@ -165,7 +176,7 @@ extension Worker {
         guard shared.clients.take() else {
             return closeClient(
                 index,
-                .refused(fatal(SQLState.tooManyConnections, "no more connections allowed (max_client_conn)")))
+                .refused(fatalFields(SQLState.tooManyConnections, "no more connections allowed (max_client_conn)")))
         }
         client.pointee.isCounted = true
         beginAuthentication(index, login)
@@ -173,20 +184,21 @@ extension Worker {
 
     private func refusalBeforeAuthentication(_ request: LoginRequest) -> ErrorFields? {
         if shared.shutdown.load(ordering: .relaxed) != 0 {
-            return fatal(SQLState.adminShutdown, "pooler is shutting down")
+            return fatalFields(SQLState.adminShutdown, "pooler is shutting down")
         }
         if request.isReplication {
-            return fatal(SQLState.featureNotSupported, "replication connections are not supported")
+            return fatalFields(SQLState.featureNotSupported, "replication connections are not supported")
         }
         return nil
     }
 
-    /// Whether some server has reported a parameter of this name, so that it can follow a client.
-    func isReportedParameter(_ name: String) -> Bool {
+    /// The names, in lower case, of what servers have reported, so that it can follow a client.
+    private var reportedParameters: Set<String> {
+        var names: Set<String> = []
         for index in 0..<pools.indexEnd where pools.isLive(index) {
-            if parameterSets.value(pools[index].pointee.defaults, name) != nil { return true }
+            parameterSets.forEach(pools[index].pointee.defaults) { name, _ in names.insert(name.lowercased()) }
         }
-        return false
+        return names
     }
 
     // MARK: Authentication
@@ -286,13 +298,13 @@ extension Worker {
             return nil
         }
         guard tag == FrontendTag.password else {
-            closeClient(index, .fatal(fatal(SQLState.protocolViolation, "unknown pkt")))
+            closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "unknown pkt")))
             return nil
         }
         guard bytes.count >= MessageFramer.headerBytes else { return nil }
         let length = bytes[1...4].reduce(0) { $0 << 8 | Int($1) }
         guard length >= 4, length < ClientLogin.receivedBytesMax else {
-            closeClient(index, .fatal(fatal(SQLState.protocolViolation, "password too long")))
+            closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "password too long")))
             return nil
         }
         guard bytes.count >= length + 1 else { return nil }
@@ -307,7 +319,7 @@ extension Worker {
     private mutating func checkCleartext(_ index: UInt32, _ login: ClientLogin, _ password: [UInt8]?) {
         guard let password, !password.isEmpty else {
             return closeClient(
-                index, .fatal(fatal(SQLState.invalidPassword, "empty password returned by client")))
+                index, .fatal(fatalFields(SQLState.invalidPassword, "empty password returned by client")))
         }
         switch login.secret {
         case .plain(let stored): finishCheck(index, login, constantTimeEquals(Array(stored.utf8), password))
@@ -360,7 +372,7 @@ extension Worker {
                 return closeClient(
                     index,
                     .fatal(
-                        fatal(
+                        fatalFields(
                             SQLState.protocolViolation, "client selected an invalid SASL authentication mechanism")))
             }
             guard case .success(let challenge) = exchange.receivedClientFirst(response) else {
@@ -389,6 +401,6 @@ extension Worker {
             case .none: "\"\(settings.authType.rawValue)\" authentication failed"
             }
         log(.log, "\(name(ofClient: index)) login failed: db=\(login.database) user=\(login.user)")
-        closeClient(index, .refused(fatal(SQLState.invalidPassword, message)))
+        closeClient(index, .refused(fatalFields(SQLState.invalidPassword, message)))
     }
 }

@@ -6,6 +6,8 @@
 // While the client has no server its next message decides: a request needs one; while none is free the bytes are
 // held as they are. Nothing here allocates, logs or calls out for a message of a client that has its server.
 
+import Configuration
+import Console
 import Pooling
 import Reactor
 import Wire
@@ -83,7 +85,7 @@ extension Worker {
         return from + take
     }
 
-    var outOfBuffers: ErrorFields { fatal(SQLState.insufficientResources, "out of buffers") }
+    var outOfBuffers: ErrorFields { fatalFields(SQLState.insufficientResources, "out of buffers") }
 
     // MARK: The hot path
 
@@ -125,7 +127,7 @@ extension Worker {
                 }
                 return offset
             case .invalid:
-                closeClient(index, .fatal(fatal(SQLState.protocolViolation, "bad packet header")))
+                closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "bad packet header")))
                 return end
             }
             offset = frame.end
@@ -209,11 +211,11 @@ extension Worker {
         switch tag {
         case FrontendTag.terminate: closeClient(index, .closeRequest)
         case FrontendTag.query where isQueryProtocolForbidden:
-            closeClient(index, .fatal(fatal(SQLState.featureNotSupported, "PQexec disallowed")))
+            closeClient(index, .fatal(fatalFields(SQLState.featureNotSupported, "PQexec disallowed")))
         case FrontendTag.query, FrontendTag.sync, FrontendTag.functionCall, FrontendTag.copyDone, FrontendTag.copyFail:
-            closeClient(index, .fatal(fatal(SQLState.programLimitExceeded, "too many requests in flight")))
+            closeClient(index, .fatal(fatalFields(SQLState.programLimitExceeded, "too many requests in flight")))
         default:
-            closeClient(index, .fatal(fatal(SQLState.protocolViolation, "unknown pkt")))
+            closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "unknown pkt")))
         }
     }
 
@@ -275,7 +277,7 @@ extension Worker {
         let frame = client.pointee.framer.next(
             bytes, from: from, count: end, whole: TagSet(), lengthMax: packetBytesMax)
         guard frame.kind == .message else {
-            closeClient(index, .fatal(fatal(SQLState.protocolViolation, "bad packet header")))
+            closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "bad packet header")))
             return .stopped
         }
         let refusal = client.pointee.refusal?.error

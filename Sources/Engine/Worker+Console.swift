@@ -5,8 +5,8 @@ import Configuration
 import Console
 import Glibc
 import Pooling
-import Synchronization
 import Reactor
+import Synchronization
 import Wire
 
 /// A console connection's session, the bytes of a message that is not there whole, and the job that it waits for.
@@ -36,7 +36,7 @@ extension Worker {
             return openConsole(index, .admin)
         }
         guard consoleRole(of: login.user) != nil else {
-            return closeClient(index, .refused(fatal(SQLState.invalidAuthorization, "not allowed")))
+            return closeClient(index, .refused(fatalFields(SQLState.invalidAuthorization, "not allowed")))
         }
         beginAuthentication(index, login)
     }
@@ -48,7 +48,7 @@ extension Worker {
 
     mutating func consoleAuthenticated(_ index: UInt32, _ login: ClientLogin) {
         guard let role = consoleRole(of: login.user) else {
-            return closeClient(index, .refused(fatal(SQLState.invalidAuthorization, "not allowed")))
+            return closeClient(index, .refused(fatalFields(SQLState.invalidAuthorization, "not allowed")))
         }
         openConsole(index, role)
     }
@@ -78,7 +78,7 @@ extension Worker {
         while clients.isLive(index, generation: generation), link.received.count >= MessageFramer.headerBytes {
             let length = link.received[1...4].reduce(0) { $0 << 8 | Int($1) }
             guard length >= 4, length < ConsoleLink.messageBytesMax else {
-                return closeClient(index, .fatal(fatal(SQLState.protocolViolation, "bad packet header")))
+                return closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "bad packet header")))
             }
             guard link.received.count > length else { return }
             let tag = link.received[0]

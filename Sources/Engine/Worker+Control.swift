@@ -4,8 +4,8 @@
 import Configuration
 import Console
 import Pooling
-import Synchronization
 import Reactor
+import Synchronization
 import Wire
 
 /// A job that is finished when no server holds it up any more.
@@ -132,7 +132,7 @@ extension Worker {
     }
 
     private mutating func kill(_ database: String?) {
-        let error = fatal(SQLState.adminShutdown, "database removed")
+        let error = fatalFields(SQLState.adminShutdown, "database removed")
         for index in 0..<pools.indexEnd where pools.isLive(index) && matches(index, database) {
             pools[index].pointee.pool.setPaused(true, clients: clientLinks)
             closeEverything(ofPool: index, error)
@@ -152,7 +152,7 @@ extension Worker {
         for index in 0..<clients.indexEnd where clients.isLive(index) {
             guard clients[index].pointee.identifier == id else { continue }
             job.report.withLock { $0.matches += 1 }
-            closeClient(index, .fatal(fatal(SQLState.adminShutdown, "admin forced disconnect")))
+            closeClient(index, .fatal(fatalFields(SQLState.adminShutdown, "admin forced disconnect")))
         }
     }
 
@@ -165,7 +165,7 @@ extension Worker {
         for index in 0..<pools.indexEnd where pools.isLive(index) {
             let name = pools[index].pointee.key.database
             guard let options = value.database(named: name), !removed.contains(name) else {
-                closeEverything(ofPool: index, fatal(SQLState.invalidCatalogName, "database removed"))
+                closeEverything(ofPool: index, fatalFields(SQLState.invalidCatalogName, "database removed"))
                 continue
             }
             // A database that `*` made is compared like any other.
@@ -191,7 +191,7 @@ extension Worker {
 
     /// Tells everybody that the process ends, and ends the loop.
     private mutating func endNow() {
-        let error = fatal(SQLState.adminShutdown, "server shutting down")
+        let error = fatalFields(SQLState.adminShutdown, "server shutting down")
         for index in 0..<clients.indexEnd where clients.isLive(index) {
             closeClient(index, .fatal(error))
         }

@@ -6,9 +6,11 @@
 // Its permit goes with it, so the bound holds at every moment. If nobody waits there any more it is assigned like any
 // free server: to another worker's client, or to the idle list.
 
+import Configuration
+import Console
 import Pooling
-import Synchronization
 import Reactor
+import Synchronization
 import Wire
 
 extension Worker {

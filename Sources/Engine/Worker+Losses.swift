@@ -2,6 +2,8 @@
 // counted, taken out of its lists, and the other side is told. A client survives its server wherever the protocol
 // allows it (what it hears is the table of the README's "When things fail").
 
+import Configuration
+import Console
 import Pooling
 import Reactor
 import Wire

@@ -4,8 +4,8 @@
 import Configuration
 import Console
 import Pooling
-import Synchronization
 import Reactor
+import Synchronization
 import Wire
 
 extension Worker {

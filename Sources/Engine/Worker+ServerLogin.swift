@@ -2,9 +2,10 @@
 // run the connect query. Every address of every host is tried before the attempt counts as failed.
 
 import Configuration
+import Console
 import Pooling
-import Synchronization
 import Reactor
+import Synchronization
 import Wire
 
 /// What is needed only while a server connection is made.

@@ -6,6 +6,8 @@
 // Whether a message is passed on is decided by who asked (OwedReplies.origin): replies to requests of ours are
 // swallowed. A server without a client that says something of its own accord is closed, unless it is harmless.
 
+import Configuration
+import Console
 import Pooling
 import Reactor
 import Wire

@@ -3,8 +3,8 @@
 import Configuration
 import Console
 import Pooling
-import Synchronization
 import Reactor
+import Synchronization
 import Wire
 
 extension Worker {
@@ -121,11 +121,11 @@ extension Worker {
     }
 
     private func fill(
-        _ snapshot: inout ConnectionSnapshot, _ socket: SocketID, _ peer: SocketAddress, _ connectedAt: Int64
+        _ snapshot: inout ConnectionSnapshot, _ socket: SocketID, _ peer: SocketAddress?, _ connectedAt: Int64
     ) {
-        let isUnix = peer.family == .unix
-        snapshot.address = isUnix ? "unix" : peer.host
-        snapshot.port = isUnix ? UInt64(settings.listenPort) : UInt64(peer.port)
+        let isUnix = peer?.family == .unix || peer == nil
+        snapshot.address = isUnix ? "unix" : peer?.host ?? ""
+        snapshot.port = UInt64(isUnix ? UInt16(clamping: settings.listenPort) : peer?.port ?? 0)
         let local = SocketAddress.ofLocal(loop.fileDescriptor(socket))
         snapshot.localAddress = isUnix ? "unix" : local?.host ?? ""
         snapshot.localPort = isUnix ? UInt64(settings.listenPort) : UInt64(local?.port ?? 0)

@@ -2,9 +2,10 @@
 // learnt once a pool, from its first login; later clients are answered without a server.
 
 import Configuration
+import Console
 import Pooling
-import Synchronization
 import Reactor
+import Synchronization
 import Wire
 
 extension Worker {
@@ -13,13 +14,13 @@ extension Worker {
         if login.isConsole { return consoleAuthenticated(index, login) }
         guard let options = login.options, let database = login.databaseState else {
             return closeClient(
-                index, .refused(fatal(SQLState.invalidCatalogName, "no such database: \(login.database)")))
+                index, .refused(fatalFields(SQLState.invalidCatalogName, "no such database: \(login.database)")))
         }
         if database.isDisabled.load(ordering: .relaxed) {
             return closeClient(
                 index,
                 .refused(
-                    fatal(SQLState.objectNotInPrerequisiteState, "database \"\(login.database)\" is disabled")))
+                    fatalFields(SQLState.objectNotInPrerequisiteState, "database \"\(login.database)\" is disabled")))
         }
         guard takeClientPermits(index, login, database) else { return }
         let user = options.user ?? login.user
@@ -46,7 +47,7 @@ extension Worker {
             closeClient(
                 index,
                 .refused(
-                    fatal(
+                    fatalFields(
                         SQLState.tooManyConnections, "client connections exceeded (max_db_client_connections)")))
             return false
         }
@@ -55,7 +56,7 @@ extension Worker {
             closeClient(
                 index,
                 .refused(
-                    fatal(
+                    fatalFields(
                         SQLState.tooManyConnections, "client connections exceeded (max_user_client_connections)")))
             return false
         }

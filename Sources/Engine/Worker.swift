@@ -183,8 +183,8 @@ struct Worker: ~Copyable {
         return "S-\(hexadecimal(server.pointee.identifier)): \(key.database)/\(key.user)@\(server.pointee.addressText)"
     }
 
-    func addressText(_ address: SocketAddress, isUnix: Bool) -> String {
-        isUnix ? "unix" : address.description
+    func addressText(_ address: SocketAddress?, isUnix: Bool) -> String {
+        isUnix ? "unix" : address?.description ?? "?"
     }
 
     mutating func randomWord() -> UInt64 { randomState.next() }

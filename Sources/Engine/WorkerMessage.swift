@@ -1,5 +1,6 @@
 // What threads tell each other: the only way in which one worker touches what another one owns.
 
+import Configuration
 import Console
 import Pooling
 import Reactor

@@ -82,7 +82,7 @@ struct BufferPool: ~Copyable {
     }
 
     @inline(__always)
-    mutating func retain(_ buffer: BufferID) {
+    func retain(_ buffer: BufferID) {
         precondition(buffer < UInt32(truncatingIfNeeded: touchedCount))
         // SAFETY: the identifier was checked just above.
         precondition(references[Int(buffer)] > 0)

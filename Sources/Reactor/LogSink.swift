@@ -13,11 +13,17 @@ import Synchronization
 
 /// How important a line is. PgBouncer's levels: `verbose = 0` shows LOG and above, 1 also DEBUG, 2 also NOISE.
 public enum LogLevel: Int, Comparable, CaseIterable, Sendable {
+    /// Everything that moves.
     case noise
+    /// What helps to find a fault.
     case debug
+    /// What an operator reads: logins, closings, statistics.
     case log
+    /// Something to look after.
     case warning
+    /// Something that failed.
     case error
+    /// What ends the process.
     case fatal
 
     /// `noise` is the least.
@@ -177,36 +183,58 @@ public final class LogSink: Sendable {
         }
     }
 
-    /// Writes all lines that wait now; false when the log is closed. The bytes of a batch count as waiting until they
-    /// are written, so that what a blocked writer holds is within the bound too.
+    /// What the writer takes out of the queue at once.
+    private struct Batch {
+        var lines: [[UInt8]]
+        /// Lines dropped after these had filled the queue.
+        var droppedCount: UInt64
+        var files: [Int32]
+        var obsoleteLogfiles: [Int32]
+    }
+
+    /// Writes all lines that wait now; false when the log is closed.
     private func writeBatch() -> Bool {
-        let (lines, files, obsolete) = queue.withLock { queue in
+        let batch = takeBatch()
+        for file in batch.obsoleteLogfiles { Glibc.close(file) }
+        var lines = batch.lines
+        if batch.droppedCount > 0 {
+            lines.append(
+                logLine(
+                    .warning, "\(batch.droppedCount) log lines were dropped: the log is not written fast enough"))
+        }
+        for line in lines {
+            for file in batch.files { writeWhole(line, to: file) }
+        }
+        return finish(batch)
+    }
+
+    private func takeBatch() -> Batch {
+        queue.withLock { queue in
             var files: [Int32] = queue.usesStandardError ? [standardError] : []
             if queue.logfile >= 0 { files.append(queue.logfile) }
-            let batch = (queue.lines, files, queue.obsoleteLogfiles)
+            let batch = Batch(
+                lines: queue.lines, droppedCount: queue.droppedCount, files: files,
+                obsoleteLogfiles: queue.obsoleteLogfiles)
             queue.lines = []
+            queue.droppedCount = 0
             queue.obsoleteLogfiles = []
             return batch
         }
-        for file in obsolete { Glibc.close(file) }
-        for line in lines {
-            for file in files { writeWhole(line, to: file) }
-        }
-        let (dropped, isClosed, flushed) = queue.withLock { queue in
-            queue.byteCount -= lines.reduce(0) { $0 + $1.count }
-            queue.writtenCount += UInt64(lines.count)
-            let dropped = queue.droppedCount
-            queue.droppedCount = 0
-            let written = queue.writtenCount
+    }
+
+    /// The bytes of a batch count as waiting until now, so that what a blocked writer holds is within the bound too.
+    private func finish(_ batch: Batch) -> Bool {
+        let (flushed, hasMore, isClosed) = queue.withLock { queue in
+            queue.byteCount -= batch.lines.reduce(0) { $0 + $1.count }
+            queue.writtenCount += UInt64(batch.lines.count)
+            let written = queue.droppedCount == 0 ? queue.writtenCount : 0
             let flushed = queue.flushers.filter { $0.line <= written }.map(\.semaphore)
             queue.flushers.removeAll { $0.line <= written }
-            return (dropped, queue.isClosed, flushed)
-        }
-        if dropped > 0 {
-            let line = logLine(.warning, "\(dropped) log lines were dropped: the log is not written fast enough")
-            for file in files { writeWhole(line, to: file) }
+            return (flushed, queue.droppedCount > 0, queue.isClosed)
         }
         for semaphore in flushed { semaphore.signal() }
+        // Lines dropped while this batch was being written may have left none behind that would wake the thread.
+        if hasMore { work.signal() }
         return !isClosed
     }
 

@@ -1,13 +1,8 @@
 // The command: arguments in PgBouncer's manner, then the process.
 
 import ArgumentParser
-import Configuration
 import Console
 import Engine
-
-#if canImport(Glibc)
-    import Glibc
-#endif
 
 @main
 struct Weir: ParsableCommand {
@@ -43,12 +38,12 @@ struct Weir: ParsableCommand {
             return
         }
         if printConfig {
-            print(Configuration.printConfig(), terminator: "")
+            print(settingsReference(), terminator: "")
             return
         }
         guard arguments.count == 1 else {
             let what = arguments.isEmpty ? "no configuration file specified" : "too many command line arguments"
-            fputs("weir: \(what)\nTry \"weir --help\" for more information.\n", stderr)
+            writeError("weir: \(what)\nTry \"weir --help\" for more information.")
             throw ExitCode(1)
         }
         var options = LaunchOptions()

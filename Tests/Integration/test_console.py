@@ -37,7 +37,8 @@ COLUMNS = {
     "server_lifetime i, pool_mode s, load_balance_hosts s, max_connections i, current_connections i, "
     "max_client_connections i, current_client_connections i, paused i, disabled i",
     "POOLS": "database s, user s, cl_active i, cl_waiting i, cl_active_cancel_req i, cl_waiting_cancel_req i, "
-    "sv_active i, sv_active_cancel i, sv_being_canceled i, sv_idle i, sv_used i, sv_tested i, sv_login i, maxwait i, maxwait_us i, "
+    "sv_active i, sv_active_cancel i, sv_being_canceled i, "
+    "sv_idle i, sv_used i, sv_tested i, sv_login i, maxwait i, maxwait_us i, "
     "pool_mode s, load_balance_hosts s",
     "CLIENTS": CONNECTION,
     "SERVERS": CONNECTION,
@@ -251,7 +252,7 @@ def test_drivers_talk_to_the_console(weir):
 
 
 def test_the_console_is_open_on_the_unix_socket_without_a_password(weir_factory):
-    """The process's own user is `pgbouncer` there; the tests run it as another user than their own when they are root."""
+    """The process's own user is `pgbouncer` there; run by root, the tests and Weir are different users."""
     import os
     import subprocess
 
