@@ -82,7 +82,7 @@ extension Worker {
             }
             guard link.received.count > length else { return }
             let tag = link.received[0]
-            let payload = Array(link.received[5...length])
+            let payload = Array(link.received[5..<length + 1])
             link.received.removeFirst(length + 1)
             carryOut(index, link, link.session.received(tag: tag, payload: payload))
         }

@@ -11,7 +11,9 @@ extension EventLoop {
             if let event = nextOwnEvent() { return event }
             guard let completion = ring.nextCompletion() else { return nil }
             let index = UInt32(truncatingIfNeeded: completion.user_data)
-            guard let request = RingRequest(rawValue: UInt8(truncatingIfNeeded: completion.user_data >> 56)) else { continue }
+            guard let request = RingRequest(rawValue: UInt8(truncatingIfNeeded: completion.user_data >> 56)) else {
+                continue
+            }
             switch request {
             case .receive:
                 if let event = received(index, completion) { return event }

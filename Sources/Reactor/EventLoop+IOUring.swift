@@ -20,7 +20,8 @@ extension EventLoop {
         ring.lendBuffers(pool: &pool)
         if !ring.isWakeupArmed { armWakeup() }
         while flushOnRing() { submitOnRing(waitCount: 0, timeoutNanoseconds: 0) }
-        let mayWait = sockets.ready.isEmpty && !ring.hasCompletions && (sockets.starved.isEmpty || ring.writtenCount == 0)
+        let mayWait =
+            sockets.ready.isEmpty && !ring.hasCompletions && (sockets.starved.isEmpty || ring.writtenCount == 0)
         let nanoseconds = mayWait ? nanoseconds(until: deadline) : 0
         submitOnRing(waitCount: nanoseconds == 0 ? 0 : 1, timeoutNanoseconds: nanoseconds)
     }

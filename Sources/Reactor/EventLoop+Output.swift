@@ -38,7 +38,9 @@ extension EventLoop {
         guard slot.pointee.queue.isEmpty else { return sockets.markDirty(index, slot) }
         guard slot.pointee.flags.has(.isBlocked) else { return }
         slot.pointee.flags.clear(.isBlocked)
-        if slot.pointee.flags.has(.isOpen), !slot.pointee.flags.has(.hasEnded) { sockets.tell(.tellsDrained, index, slot) }
+        if slot.pointee.flags.has(.isOpen), !slot.pointee.flags.has(.hasEnded) {
+            sockets.tell(.tellsDrained, index, slot)
+        }
     }
 
     /// The kernel took only some of what a write offered it, or nothing.
@@ -47,7 +49,9 @@ extension EventLoop {
         sockets.markDirty(index, slot)
         guard !slot.pointee.flags.has(.isBlocked) else { return }
         slot.pointee.flags.set(.isBlocked)
-        if slot.pointee.flags.has(.isOpen), !slot.pointee.flags.has(.hasEnded) { sockets.tell(.tellsBlocked, index, slot) }
+        if slot.pointee.flags.has(.isOpen), !slot.pointee.flags.has(.hasEnded) {
+            sockets.tell(.tellsBlocked, index, slot)
+        }
     }
 
     /// A write failed for good. What the peer sent before still comes, if it is wanted, and then `closed`:
@@ -81,7 +85,8 @@ extension EventLoop {
 
     @inline(__always)
     func event(
-        _ kind: Event.Kind, _ index: UInt32, _ slot: UnsafeMutablePointer<SocketSlot>, buffer: BufferID = 0, value: Int32
+        _ kind: Event.Kind, _ index: UInt32, _ slot: UnsafeMutablePointer<SocketSlot>, buffer: BufferID = 0,
+        value: Int32
     ) -> Event {
         Event(
             kind, token: slot.pointee.token, socket: SocketID(index: index, generation: slot.pointee.generation),

@@ -82,7 +82,9 @@ public struct EventLoop: ~Copyable {
 
     deinit {
         // Closes prepared but not yet submitted must not be lost.
-        if ring.isActive, linux_ring_unsubmitted(ring.queues) > 0 { _ = ring.enter(waitCount: 0, timeoutNanoseconds: 0) }
+        if ring.isActive, linux_ring_unsubmitted(ring.queues) > 0 {
+            _ = ring.enter(waitCount: 0, timeoutNanoseconds: 0)
+        }
         var index: UInt32 = 0
         while index < sockets.touchedCount {
             let fd = sockets.slot(index).pointee.fd
@@ -179,7 +181,9 @@ public struct EventLoop: ~Copyable {
     public mutating func close(_ socket: SocketID, flushing: Bool) {
         guard let slot = sockets.live(socket) else { return }
         sockets.retire(slot)
-        if flushing, !slot.pointee.flags.has([.hasFailed, .isConnecting]) { slot.pointee.flags.set(.flushesBeforeClose) }
+        if flushing, !slot.pointee.flags.has([.hasFailed, .isConnecting]) {
+            slot.pointee.flags.set(.flushesBeforeClose)
+        }
         sockets.markDirty(socket.index, slot)
     }
 

@@ -54,7 +54,7 @@ public final class LogSink: Sendable {
     /// The longest text of a line; also short enough that a pipe takes the line whole (PIPE_BUF).
     public static var textBytesMax: Int { 3_900 }
 
-    private struct Queue {
+    private struct Queue: Sendable {
         var lines: [[UInt8]] = []
         var byteCount = 0
         var droppedCount: UInt64 = 0
@@ -71,7 +71,7 @@ public final class LogSink: Sendable {
         var obsoleteLogfiles: [Int32] = []
     }
 
-    private let queue: Mutex<Queue>
+    private let queue: Locked<Queue>
     private let work = CountingSemaphore()
     private let threshold: Atomic<Int>
     private let standardError: Int32
@@ -84,7 +84,7 @@ public final class LogSink: Sendable {
     public init(level: LogLevel = .log, standardError: Int32 = STDERR_FILENO) {
         threshold = Atomic(level.rawValue)
         self.standardError = standardError
-        queue = Mutex(Queue(usesStandardError: true))
+        queue = Locked(Queue(usesStandardError: true))
     }
 
     /// The least level that is written.

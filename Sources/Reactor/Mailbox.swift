@@ -6,16 +6,14 @@
 // Only the first message after a drain needs a wake-up: whoever posts later knows that the owner has one on its way.
 // A drain swaps two arrays, so the lock is held for a moment and neither array is allocated again.
 
-import Synchronization
-
 /// A queue of messages, first in, first out, for one reader.
 public final class Mailbox<Message: Sendable>: Sendable {
-    private struct Contents {
+    private struct Contents: Sendable {
         var messages: [Message] = []
         var isClosed = false
     }
 
-    private let contents = Mutex(Contents())
+    private let contents = Locked(Contents())
 
     /// An empty mailbox.
     public init() {}

@@ -10,7 +10,6 @@
 // answer has come must still find it.
 
 import Glibc
-import Synchronization
 
 /// What a look-up came to.
 public enum NameAnswer: Equatable, Sendable {
@@ -102,7 +101,7 @@ public final class Resolver: Sendable {
 /// What the resolver and its threads share. The threads keep it alive, not the resolver itself, so that the resolver's
 /// end can end them.
 private final class SharedNames: Sendable {
-    struct Entry {
+    struct Entry: Sendable {
         var addresses: [[UInt8]] = []
         var failure: String?
         var expiresMicroseconds: Int64 = 0
@@ -110,7 +109,7 @@ private final class SharedNames: Sendable {
         var completions: [@Sendable (String) -> Void] = []
     }
 
-    struct Names {
+    struct Names: Sendable {
         var maxTTLMicroseconds: Int64
         var failureTTLMicroseconds: Int64
         var entries: [String: Entry] = [:]
@@ -120,7 +119,7 @@ private final class SharedNames: Sendable {
         var isClosed = false
     }
 
-    let names: Mutex<Names>
+    let names: Locked<Names>
     private let work = CountingSemaphore()
     private let threadsMax: Int
     private let lookup: Resolver.Lookup
@@ -130,7 +129,7 @@ private final class SharedNames: Sendable {
         maxTTLMicroseconds: Int64, failureTTLMicroseconds: Int64, threadsMax: Int, lookup: @escaping Resolver.Lookup,
         clock: @escaping @Sendable () -> Int64
     ) {
-        names = Mutex(
+        names = Locked(
             Names(maxTTLMicroseconds: maxTTLMicroseconds, failureTTLMicroseconds: failureTTLMicroseconds))
         self.threadsMax = threadsMax
         self.lookup = lookup

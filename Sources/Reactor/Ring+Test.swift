@@ -34,7 +34,9 @@ extension Ring {
     /// The result of the next completion.
     mutating func nextResult() -> Int32? { nextCompletion()?.result }
 
-    private mutating func testReceive(from sender: Int32, by receiver: Int32, pool: inout BufferPool) throws(ReactorError) {
+    private mutating func testReceive(from sender: Int32, by receiver: Int32, pool: inout BufferPool)
+        throws(ReactorError)
+    {
         let receive = RingRequest.receive.userData(0, 0)
         linux_prepare_receive(prepare(), receiver, receive)
         let buffer = try scratch(pool: &pool)

@@ -95,7 +95,9 @@ public struct SocketAddress: Equatable, Hashable, Sendable, CustomStringConverti
         }
         set {
             guard family == .ipv4 || family == .ipv6 else { return }
-            withUnsafeMutableBytes(of: &storage) { $0.storeBytes(of: newValue.bigEndian, toByteOffset: 2, as: UInt16.self) }
+            withUnsafeMutableBytes(of: &storage) {
+                $0.storeBytes(of: newValue.bigEndian, toByteOffset: 2, as: UInt16.self)
+            }
         }
     }
 

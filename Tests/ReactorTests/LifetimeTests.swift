@@ -162,11 +162,12 @@ struct LifetimeTests {
         peer.endWriting()
         var told: [Event.Kind] = []
         var ending: Int32 = -1
-        #expect(run(&loop, until: { told.last == .closed }) {
-            told.append($1.kind)
-            if $1.kind == .received { $0.release($1.buffer) }
-            if $1.kind == .closed { ending = $1.value }
-        })
+        #expect(
+            run(&loop, until: { told.last == .closed }) {
+                told.append($1.kind)
+                if $1.kind == .received { $0.release($1.buffer) }
+                if $1.kind == .closed { ending = $1.value }
+            })
         #expect(told == [.received, .closed] && ending == 0)
         sendCopy([2], to: socket, &loop)
         #expect(turns(3, &loop).isEmpty, "closed is the last event")
@@ -211,6 +212,22 @@ struct LifetimeTests {
         }
     }
 
+    @Test("a flushing close to a peer that is gone frees the socket all the same", arguments: backends)
+    func flushingCloseToNobody(backend: EventLoop.BackendChoice) throws {
+        var loop = try EventLoop(backend: backend, socketsMax: 10)
+        let (near, far) = try SocketOptions.makePair()
+        let socket = loop.open(fd: near, token: 1)
+        _ = Glibc.close(far)
+        for piece in 0..<50 as Range<UInt8> { send([piece], to: socket, &loop) }
+        loop.close(socket, flushing: true)
+        expectNothingLeft(&loop)
+        let (next, peer) = try makePair(&loop)
+        #expect(next.index == socket.index && next.generation != socket.generation, "its slot is free")
+        loop.close(next, flushing: false)
+        expectNothingLeft(&loop)
+        #expect(peer.read() == nil)
+    }
+
     @Test("a peer's last words come before the failure of what is sent to it", arguments: backends)
     func lastWords(backend: EventLoop.BackendChoice) throws {
         var loop = try EventLoop(backend: backend, socketsMax: 10)
@@ -224,11 +241,12 @@ struct LifetimeTests {
             sendCopy([1, 2, 3], to: socket, &loop)
             var told: [Event.Kind] = []
             var ending: Int32 = -1
-            #expect(run(&loop, until: { told.last == .closed }) {
-                told.append($1.kind)
-                if $1.kind == .received { $0.release($1.buffer) }
-                if $1.kind == .closed { ending = $1.value }
-            })
+            #expect(
+                run(&loop, until: { told.last == .closed }) {
+                    told.append($1.kind)
+                    if $1.kind == .received { $0.release($1.buffer) }
+                    if $1.kind == .closed { ending = $1.value }
+                })
             #expect(told == (isReceiving ? [.received, .closed] : [.closed]))
             #expect(ending == EPIPE)
             sendCopy([4], to: socket, &loop)
@@ -272,10 +290,11 @@ struct LifetimeTests {
         loop.setToken(socket, 2)
         peer.write([1])
         var token: UInt64 = 0
-        #expect(run(&loop, until: { token != 0 }) {
-            token = $1.token
-            $0.release($1.buffer)
-        })
+        #expect(
+            run(&loop, until: { token != 0 }) {
+                token = $1.token
+                $0.release($1.buffer)
+            })
         #expect(token == 2)
         loop.close(socket, flushing: false)
         expectNothingLeft(&loop)

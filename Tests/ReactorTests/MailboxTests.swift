@@ -1,6 +1,5 @@
 // The mailbox: order, the one wake-up that is needed, and many posters at once.
 
-import Synchronization
 import Testing
 
 @testable import Reactor

@@ -1,15 +1,14 @@
 // The resolver with a look-up of the test's own in getaddrinfo's place, and a clock that stands still.
 
 import Glibc
-import Synchronization
 import Testing
 
 @testable import Reactor
 
 /// A look-up that counts, and that answers only when the test lets it.
 private final class FakeNames: Sendable {
-    let counts = Mutex<[String: Int]>([:])
-    let gates = Mutex<[String: CountingSemaphore]>([:])
+    let counts = Locked<[String: Int]>([:])
+    let gates = Locked<[String: CountingSemaphore]>([:])
 
     func hold(_ name: String) -> CountingSemaphore {
         let gate = CountingSemaphore()

@@ -7,11 +7,13 @@ import Testing
 
 @Suite("Addresses read and write as administrators expect")
 struct SocketAddressTests {
-    @Test("literals are written back as they are read", arguments: [
-        ("127.0.0.1", 6432 as UInt16, "127.0.0.1:6432"), ("0.0.0.0", 0, "0.0.0.0:0"),
-        ("255.255.255.255", 65_535, "255.255.255.255:65535"), ("::1", 6432, "[::1]:6432"),
-        ("2001:db8::2", 5432, "[2001:db8::2]:5432"), ("fe80::1%1", 1, "[fe80::1]:1"),
-    ])
+    @Test(
+        "literals are written back as they are read",
+        arguments: [
+            ("127.0.0.1", 6432 as UInt16, "127.0.0.1:6432"), ("0.0.0.0", 0, "0.0.0.0:0"),
+            ("255.255.255.255", 65_535, "255.255.255.255:65535"), ("::1", 6432, "[::1]:6432"),
+            ("2001:db8::2", 5432, "[2001:db8::2]:5432"), ("fe80::1%1", 1, "[fe80::1]:1"),
+        ])
     func literals(literal: String, port: UInt16, text: String) throws {
         let address = try #require(SocketAddress(literal: literal, port: port))
         #expect(address.description == text && address.port == port)
@@ -21,7 +23,8 @@ struct SocketAddressTests {
         #expect(address != SocketAddress(literal: literal, port: port ^ 1))
     }
 
-    @Test("what is no address is refused", arguments: ["", "localhost", "127.0.0.1:80", "1.2.3", "[::1]", "::1%", "::g"])
+    @Test(
+        "what is no address is refused", arguments: ["", "localhost", "127.0.0.1:80", "1.2.3", "[::1]", "::1%", "::g"])
     func notAddresses(literal: String) {
         #expect(SocketAddress(literal: literal, port: 1) == nil)
     }
@@ -32,7 +35,8 @@ struct SocketAddressTests {
         #expect(address.description == "unix:\(path)" && address.family == .unix && address.port == 0)
     }
 
-    @Test("Unix paths that the kernel cannot hold are refused",
+    @Test(
+        "Unix paths that the kernel cannot hold are refused",
         arguments: ["", "@", "a\0b", String(repeating: "x", count: 108)])
     func impossibleUnixPaths(path: String) {
         #expect(SocketAddress(unixPath: path) == nil)

@@ -17,7 +17,12 @@ struct StreamTests {
             let message = pattern(100 * round, seed: UInt64(round))
             peer.write(message)
             echoed = []
-            let isDone = run(&loop, until: { echoed += peer.read() ?? []; return echoed.count >= message.count }) {
+            let isDone = run(
+                &loop,
+                until: {
+                    echoed += peer.read() ?? []; return echoed.count >= message.count
+                }
+            ) {
                 guard $1.kind == .received else { return }
                 $0.send($1.socket, buffer: $1.buffer, offset: 0, count: Int($1.value))
                 $0.release($1.buffer)
@@ -70,7 +75,12 @@ struct StreamTests {
         #expect(loop.unsentBytes(socket) == 1 << 20)
         var told: [Event.Kind] = []
         var read: [UInt8] = []
-        let isDone = run(&loop, until: { read += peer.read(max: 10_000) ?? []; return read.count >= message.count && told.count > 1 }) {
+        let isDone = run(
+            &loop,
+            until: {
+                read += peer.read(max: 10_000) ?? []; return read.count >= message.count && told.count > 1
+            }
+        ) {
             told.append($1.kind)
             #expect($0.isBlocked($1.socket) == ($1.kind == .blocked))
         }
@@ -94,8 +104,14 @@ struct StreamTests {
 
         for socket in sockets { loop.startReceiving(socket) }
         var read = [[UInt8]](repeating: [], count: 2)
-        let isDone = run(&loop, until: { read[0].count + read[1].count >= 2 << 20 && told[0].count + told[1].count >= 4 }) {
-            if $1.kind == .received { read[Int($1.token)] += take($1, &$0) } else { told[Int($1.token)].append($1.kind) }
+        let isDone = run(
+            &loop, until: { read[0].count + read[1].count >= 2 << 20 && told[0].count + told[1].count >= 4 }
+        ) {
+            if $1.kind == .received {
+                read[Int($1.token)] += take($1, &$0)
+            } else {
+                told[Int($1.token)].append($1.kind)
+            }
         }
         #expect(isDone && read[0] == messages[1] && read[1] == messages[0])
         #expect(told == [[.blocked, .drained], [.blocked, .drained]])
@@ -146,7 +162,8 @@ struct StreamTests {
         expectNothingLeft(&loop)
     }
 
-    @Test("any mixture of sending, pausing, resuming and blocking keeps every stream in order",
+    @Test(
+        "any mixture of sending, pausing, resuming and blocking keeps every stream in order",
         arguments: backends, [1, 2, 3, 4] as [UInt64])
     func randomMixture(backend: EventLoop.BackendChoice, seed: UInt64) throws {
         print("seed \(seed)")

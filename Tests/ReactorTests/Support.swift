@@ -51,7 +51,9 @@ func send(_ bytes: [UInt8], to socket: SocketID, _ loop: inout EventLoop) {
             return
         }
         let count = min(EventLoop.bufferBytes, bytes.count - start)
-        bytes[start..<start + count].withUnsafeBytes { loop.memory(of: buffer).copyMemory(from: $0.baseAddress!, byteCount: count) }
+        bytes[start..<start + count].withUnsafeBytes {
+            loop.memory(of: buffer).copyMemory(from: $0.baseAddress!, byteCount: count)
+        }
         loop.send(socket, buffer: buffer, offset: 0, count: count)
         loop.release(buffer)
         start += count
