@@ -2,7 +2,6 @@
 
 import Console
 import Reactor
-import Synchronization
 
 /// What the control thread is asked to do.
 enum ControlRequest: Sendable {
@@ -22,7 +21,7 @@ enum ControlRequest: Sendable {
 
 /// A queue with one reader.
 final class ControlPort: Sendable {
-    private let queue = Mutex<[ControlRequest]>([])
+    private let queue = Locked<[ControlRequest]>([])
     private let semaphore = CountingSemaphore()
 
     func post(_ request: ControlRequest) {

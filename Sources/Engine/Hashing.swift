@@ -3,7 +3,6 @@
 // kept: a user's secret is derived once, not once a login.
 
 import Reactor
-import Synchronization
 import Wire
 
 /// Derives keys off the workers' loops.
@@ -16,7 +15,7 @@ final class HashingThread: Sendable {
         var iterations: Int
     }
 
-    private struct State {
+    private struct State: Sendable {
         var jobs: [@Sendable () -> Void] = []
         var secrets: [String: (password: String, iterations: Int, secret: SCRAMSecret)] = [:]
         var keys: [Key: SCRAMKeys] = [:]
@@ -26,7 +25,7 @@ final class HashingThread: Sendable {
     /// How many results are kept of each kind; more, and the cache starts anew.
     private static var cachedMax: Int { 10_000 }
 
-    private let state = Mutex(State())
+    private let state = Locked(State())
     private let semaphore = CountingSemaphore()
 
     /// Starts the thread; it runs until the process ends.

@@ -11,6 +11,7 @@ struct Listener {
     let fd: Int32
     let address: SocketAddress?
     let isUnix: Bool
+    var isInherited = false
     var socket = SocketID.none
     /// Accepting starts again at this time, after it failed; 0 = it goes on.
     var pausedUntil: Int64 = 0
@@ -39,12 +40,20 @@ func makeListeners(_ settings: Settings, log: LogSink) -> Result<[Listener], Sta
     return .success(listeners)
 }
 
+/// Removes the files of Unix sockets that were made here.
+func removeSockets(_ listeners: [Listener]) {
+    for listener in listeners where listener.isUnix && !listener.isInherited {
+        guard let path = listener.address?.host, path.hasPrefix("/") else { continue }
+        unlink(path)
+    }
+}
+
 private func adopt(_ descriptors: [Int32], log: LogSink) -> [Listener] {
     log.write(.warning, "sockets come from the service manager: listen_addr and unix_socket_dir are ignored")
     return descriptors.map { fd in
         log.write(.log, "socket passed from service manager (fd \(fd))")
         let address = SocketAddress.ofLocal(fd)
-        return Listener(fd: fd, address: address, isUnix: address?.family == .unix)
+        return Listener(fd: fd, address: address, isUnix: address?.family == .unix, isInherited: true)
     }
 }
 

@@ -51,10 +51,16 @@ struct PoolKey: Hashable, Sendable {
     var user: String
 }
 
+/// What the servers of a pool report at login, learnt once by the process.
+struct PoolWelcome: Sendable {
+    var settings: [(name: String, value: String)]
+    var fixedParameters: [(name: String, value: String)]
+}
+
 /// Where other threads reach a worker.
 final class WorkerPort: Sendable {
     let mailbox = Mailbox<WorkerMessage>()
-    let wakeup = Mutex<Wakeup?>(nil)
+    let wakeup = Locked<Wakeup?>(nil)
     /// How many clients the worker has, to deal new ones evenly.
     let clientCount = Atomic<Int>(0)
 
@@ -66,11 +72,12 @@ final class WorkerPort: Sendable {
 
 /// What all threads share.
 final class Shared: Sendable {
-    struct Registry {
+    struct Registry: Sendable {
         var databases: [String: DatabaseState] = [:]
         var users: [String: UserState] = [:]
         var pools: [PoolKey: PoolBounds] = [:]
         var keys: [Int: PoolKey] = [:]
+        var welcomes: [PoolKey: PoolWelcome] = [:]
         var nextPool = 0
     }
 
@@ -79,8 +86,8 @@ final class Shared: Sendable {
     let resolver: Resolver
     let hasher: HashingThread
     let clients: BoundCount
-    let registry = Mutex(Registry())
-    let snapshot: Mutex<ConfigurationSnapshot>
+    let registry = Locked(Registry())
+    let snapshot: Locked<ConfigurationSnapshot>
     let identifiers = Atomic<UInt64>(0)
     let isPaused = Atomic<Bool>(false)
     let shutdown = Atomic<UInt8>(0)
@@ -95,7 +102,7 @@ final class Shared: Sendable {
         self.clockOffset = clockOffset
         ports = (0..<workers).map { _ in WorkerPort() }
         clients = BoundCount(limit: configuration.settings.maxClientConn)
-        snapshot = Mutex(ConfigurationSnapshot(configuration))
+        snapshot = Locked(ConfigurationSnapshot(configuration))
         mockKey = randomBytes(32)
         hasher = HashingThread()
         control = ControlPort()
@@ -143,6 +150,10 @@ final class Shared: Sendable {
     }
 
     func poolKey(identity: Int) -> PoolKey? { registry.withLock { $0.keys[identity] } }
+
+    func welcome(_ key: PoolKey) -> PoolWelcome? { registry.withLock { $0.welcomes[key] } }
+
+    func learn(_ key: PoolKey, _ welcome: PoolWelcome) { registry.withLock { $0.welcomes[key] = welcome } }
 
     /// Applies the limits of a new configuration to the counts that exist.
     func apply(_ configuration: Configuration) {

@@ -95,6 +95,7 @@ public final class WeirProcess {
         defer { log.close() }
         raiseFileLimit(configuration, log)
         let listeners = try makeListeners(settings, log: log).get()
+        defer { removeSockets(listeners) }
         try writePidfile(settings.pidfile)
         defer { if !settings.pidfile.isEmpty { unlink(settings.pidfile) } }
         blockSignals()

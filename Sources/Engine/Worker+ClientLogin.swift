@@ -51,6 +51,10 @@ extension Worker {
         client.pointee.isUnixSocket = isUnix
         client.pointee.login = ClientLogin()
         client.pointee.socket = loop.open(fd: fd, token: Token.make(.client, index))
+        guard client.pointee.socket != .none else {
+            closeDescriptor(fd)
+            return closeClient(index, .refused(outOfBuffers))
+        }
         loop.startReceiving(client.pointee.socket)
     }
 

@@ -347,13 +347,13 @@ extension Worker {
         pool.pointee.backoff.succeeded()
         pool.pointee.pool.retryAt = 0
         pool.pointee.lastFailure = nil
+        let isFirst = !pool.pointee.isWelcomeKnown
         if let login = server.pointee.login { learnParameters(poolIndex, server.pointee.settings, login) }
         server.pointee.login = nil
         if settings.logConnections {
             let local = SocketAddress.ofLocal(loop.fileDescriptor(server.pointee.socket))
             log(.log, "\(name(ofServer: index)) new connection to server (from \(local?.description ?? "unix"))")
         }
-        let isFirst = !pool.pointee.isWelcomeKnown
         pool.pointee.isWelcomeKnown = true
         if isFirst { welcomeAll(poolIndex) }
         release(index)
@@ -368,6 +368,7 @@ extension Worker {
         pool.pointee.defaults = settings
         pool.pointee.fixedParameters = login.fixedParameters
         pool.pointee.welcome = []
+        publishWelcome(poolIndex)
     }
 
     // MARK: Failures

@@ -30,7 +30,7 @@ extension Worker {
         var writer = MessageWriter()
         writer.authenticationOk()
         sendToClient(index, writer)
-        if pools[poolIndex].pointee.isWelcomeKnown { return welcome(index) }
+        if knowsWelcome(poolIndex) { return welcome(index) }
         if let error = failureOfUnreachablePool(poolIndex) { return closeClient(index, .refused(error)) }
         clients[index].pointee.state = .welcoming
         pools[poolIndex].pointee.welcoming.append(index)
@@ -85,6 +85,39 @@ extension Worker {
 
     func isPaused(_ database: DatabaseState) -> Bool {
         shared.isPaused.load(ordering: .relaxed) || database.isPaused.load(ordering: .relaxed)
+    }
+
+    /// Whether it is known what the pool's servers report, to this worker or to another one.
+    private mutating func knowsWelcome(_ poolIndex: UInt32) -> Bool {
+        let pool = pools[poolIndex]
+        if pool.pointee.isWelcomeKnown { return true }
+        guard shared.workerCount > 1, let known = shared.welcome(pool.pointee.key) else { return false }
+        var settings = ParameterSets.empty
+        for (name, value) in known.settings { settings = parameterSets.set(settings, name: name, value: value) }
+        parameterSets.release(pool.pointee.defaults)
+        pool.pointee.defaults = settings
+        pool.pointee.fixedParameters = known.fixedParameters
+        pool.pointee.isWelcomeKnown = true
+        return true
+    }
+
+    /// Another worker's server of the pool has logged in.
+    mutating func welcomeLearnt(identity: Int) {
+        guard let key = shared.poolKey(identity: identity), let poolIndex = poolIndices[key],
+            knowsWelcome(poolIndex)
+        else { return }
+        welcomeAll(poolIndex)
+    }
+
+    /// Tells the other workers what the pool's servers report.
+    func publishWelcome(_ poolIndex: UInt32) {
+        guard shared.workerCount > 1 else { return }
+        let pool = pools[poolIndex]
+        var settings: [(name: String, value: String)] = []
+        parameterSets.forEach(pool.pointee.defaults) { settings.append(($0, $1)) }
+        shared.learn(
+            pool.pointee.key, PoolWelcome(settings: settings, fixedParameters: pool.pointee.fixedParameters))
+        shared.broadcast(.welcomeKnown(pool: pool.pointee.pool.bounds.identity), except: number)
     }
 
     /// A pool's first server has logged in: everybody who waited for that is welcomed.

@@ -150,6 +150,7 @@ struct Worker: ~Copyable {
         case .adoptServer(let server): adoptServer(server)
         case .wantServer(let pool, let worker): lendServer(identity: pool, to: worker)
         case .mayGrow(let pool): growPool(identity: pool)
+        case .welcomeKnown(let pool): welcomeLearnt(identity: pool)
         case .evictIdle(let pool): evictIdle(identity: pool)
         case .cancel(let key, let requester): cancelClient(key, requester)
         case .cancelDone(let client, let generation): cancelAnswered(client, generation)

@@ -38,6 +38,8 @@ enum WorkerMessage: Sendable {
     case wantServer(pool: Int, worker: Int)
     /// A permit of the pool may have become free.
     case mayGrow(pool: Int)
+    /// Another worker has learnt what the pool's servers report.
+    case welcomeKnown(pool: Int)
     /// A pool that shares a bound with others waits: close an idle server of another pool.
     case evictIdle(pool: Int)
     /// A CancelRequest for a client of this worker, shown by a client of another one.
@@ -73,7 +75,7 @@ enum ControlAction: Sendable {
 
 /// A job for all workers, with what they report; the last one to finish tells whoever asked.
 final class ControlJob: Sendable {
-    struct Report {
+    struct Report: Sendable {
         var pools: [PoolSnapshot] = []
         var clients: [ClientSnapshot] = []
         var servers: [ServerSnapshot] = []
@@ -87,7 +89,7 @@ final class ControlJob: Sendable {
 
     let action: ControlAction
     let requester: CellAddress?
-    let report = Mutex(Report())
+    let report = Locked(Report())
     /// Called by the last worker, for jobs that no console client asked for.
     let whenDone: (@Sendable (ControlJob) -> Void)?
     private let remaining: Atomic<Int>

@@ -30,7 +30,7 @@ def test_pause_waits_for_transactions_and_resume_lets_go(weir, postgres, what):
     assert busy.value("select 2") == 2
     busy.query("commit")
     assert console.result().tags == ["PAUSE"]
-    assert postgres.server_count("app") == 0
+    wait_until(lambda: postgres.server_count("app") == 0, "PostgreSQL has seen its backends' ends")
     assert waiter.is_silent(0.3)
     weir.admin(f"RESUME{what}")
     assert waiter.result().value == 1

@@ -46,7 +46,7 @@ def refused(idle, *arguments: str) -> str:
         ("io_backend", "kqueue", ["io_backend", "kqueue"]),
         ("workers", "-3", ["workers", "-3"]),
         ("client_tls_sslmode", "require", ["client_tls_sslmode"]),
-        ("auth_type", "pam", ["auth_type", "pam"]),
+        ("auth_type", "pam", ["weir.ini", "auth_type", "scram-sha-256"]),
         ("listen_addr", "300.1.2.3", ["300.1.2.3"]),
         ("user", "no_such_user_here", ["no_such_user_here"]),
     ],

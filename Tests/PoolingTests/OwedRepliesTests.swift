@@ -98,11 +98,10 @@ private func run(_ steps: [Step]) -> (isEmpty: Bool, owed: Int, unsolicited: Int
         var owed = OwedReplies()
         owed.sentQuery(.settings)
         owed.sentQuery(.client)
-        #expect(owed.origin == .settings)
-        #expect(owed.receivedReadyForQuery() == .settings)
-        #expect(owed.origin == .client)
-        #expect(owed.receivedReadyForQuery() == .client)
-        #expect(owed.receivedReadyForQuery() == nil)
+        let requests = owed.clientRequestCount
+        let origins = [owed.receivedReadyForQuery(), owed.receivedReadyForQuery(), owed.receivedReadyForQuery()]
+        #expect(requests == 1)
+        #expect(origins == [.settings, .client, nil])
     }
 
     @Test("a long pipeline keeps its order")
@@ -112,10 +111,13 @@ private func run(_ steps: [Step]) -> (isEmpty: Bool, owed: Int, unsolicited: Int
             owed.sentQuery(round % 3 == 0 ? .settings : .client)
             if round % 4 == 3 { _ = owed.receivedReadyForQuery() }
         }
-        #expect(owed.readyForQueryCount == 750)
+        let left = owed.readyForQueryCount
+        #expect(left == 750)
         for round in 250..<1000 {
-            #expect(owed.receivedReadyForQuery() == (round % 3 == 0 ? .settings : .client))
+            let origin = owed.receivedReadyForQuery()
+            #expect(origin == (round % 3 == 0 ? .settings : .client))
         }
-        #expect(owed.isEmpty)
+        let isEmpty = owed.isEmpty
+        #expect(isEmpty)
     }
 }
