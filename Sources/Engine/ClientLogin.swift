@@ -32,11 +32,9 @@ final class ClientLogin {
     var scramSecret: SCRAMSecret?
     /// It can only fail, but must not learn so before it has tried.
     var isMock = false
-    var databaseState: DatabaseState?
     var options: DatabaseOptions?
-    var isDone = false
-    /// The message of the client that waits while keys are derived.
-    var pending: [UInt8] = []
+    /// The first message of a SCRAM exchange has been answered.
+    var isChallenged = false
 }
 
 /// What a start-up packet asks for.

@@ -42,6 +42,8 @@ struct Server: ~Copyable {
     var hasOwnError = false
     /// A session that ended needs the reset query before the next client.
     var needsReset = false
+    /// It is on its way to another worker, which has to check it before use.
+    var needsCheck = false
     /// It has served a client.
     var hasServed = false
     /// The pool counts its connect as under way.
@@ -66,6 +68,8 @@ struct Server: ~Copyable {
     var address: SocketAddress?
     var addressText = ""
     var login: ServerLogin?
+    /// The FATAL error that announced its end; the client hears of it in an error that lets it go on.
+    var lastWords: Refusal?
 
     init(generation: UInt32, identifier: UInt64, pool: Int32, now: Int64) {
         self.generation = generation
@@ -86,14 +90,13 @@ enum ServerCloseReason: Equatable {
     case connectFailed(String)
     case dnsFailed(String)
     case crashed(Int32)
-    case serverError(ErrorFields)
     case loginFailed(ErrorFields)
     case protocolViolation(String)
     case queryTimeout
     case idleTransactionTimeout
     case transactionTimeout
     case configurationChanged
-    case gotDirty
+    case gotDirty(String)
     case closeNeeded
     case pauseMode
     case evicted
@@ -118,14 +121,13 @@ enum ServerCloseReason: Equatable {
         case .connectFailed(let cause): "connect failed: \(cause)"
         case .dnsFailed(let cause): "server DNS lookup failed: \(cause)"
         case .crashed(let code): code == 0 ? "server conn crashed?" : "server conn crashed? (\(describeErrno(code)))"
-        case .serverError(let error): "server conn crashed? (\(error.message))"
         case .loginFailed(let error): "login failed: \(error.message)"
         case .protocolViolation(let what): what
         case .queryTimeout: "query timeout"
         case .idleTransactionTimeout: "idle transaction timeout"
         case .transactionTimeout: "transaction timeout"
         case .configurationChanged: "database configuration changed"
-        case .gotDirty: "idle server got dirty"
+        case .gotDirty(let what): "idle server got dirty" + (what.isEmpty ? "" : " (\(what))")
         case .closeNeeded: "close_needed"
         case .pauseMode: "pause mode"
         case .evicted: "evicted"

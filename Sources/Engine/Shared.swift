@@ -149,6 +149,42 @@ final class Shared: Sendable {
         }
     }
 
+    /// Gives back the permit of a server whose pool no worker has any more.
+    func giveBackPermit(identity: Int) {
+        registry.withLock { registry in
+            registry.keys[identity].flatMap { registry.pools[$0] }?.giveBackPermit()
+        }
+    }
+
+    /// Forgets a pool that no worker has any more, so that names that clients make up cost nothing for ever.
+    func forgetPool(_ key: PoolKey) {
+        let value = snapshot.withLock { $0 }.value
+        registry.withLock { registry in
+            guard let bounds = registry.pools[key], bounds.workersUsing.load(ordering: .relaxed) == 0,
+                bounds.servers.taken == 0
+            else { return }
+            registry.pools[key] = nil
+            registry.keys[bounds.identity] = nil
+            registry.welcomes[key] = nil
+            if value.databases[key.database] == nil, registry.databases[key.database]?.clients.taken == 0,
+                !registry.pools.keys.contains(where: { $0.database == key.database })
+            {
+                registry.databases[key.database] = nil
+            }
+        }
+    }
+
+    /// Forgets a user whose last connection has gone and whom the configuration does not name.
+    func forgetUser(_ user: UserState, _ configuration: Configuration) {
+        guard configuration.secrets[user.name] == nil, configuration.users[user.name] == nil else { return }
+        registry.withLock { registry in
+            guard user.clients.taken == 0, user.servers.taken == 0,
+                !registry.pools.keys.contains(where: { $0.user == user.name })
+            else { return }
+            registry.users[user.name] = nil
+        }
+    }
+
     func poolKey(identity: Int) -> PoolKey? { registry.withLock { $0.keys[identity] } }
 
     func welcome(_ key: PoolKey) -> PoolWelcome? { registry.withLock { $0.welcomes[key] } }

@@ -49,8 +49,8 @@ extension Worker {
         if let worker = pool.pointee.pool.workerWithIdleServer {
             shared.ports[worker].post(.wantServer(pool: pool.pointee.pool.bounds.identity, worker: number))
         }
-        grow(poolIndex)
         if pool.pointee.pool.count(.used) > 0 { checkUsedServer(poolIndex) }
+        grow(poolIndex)
     }
 
     /// Links a client to a server that the pool has given to it; false while its settings are put in place first.
@@ -167,13 +167,18 @@ extension Worker {
         let poolIndex = UInt32(server.pointee.pool)
         let pool = pools[poolIndex]
         let assignment = pool.pointee.pool.assign(
-            serverIndex, from: server.pointee.state, now: now, clients: &clientLinks, servers: &serverLinks)
+            serverIndex, from: server.pointee.state, mayEvict: server.pointee.hasServed, now: now,
+            clients: &clientLinks, servers: &serverLinks)
         switch assignment {
         case .serve(let client): serve(client, serverIndex, pool)
         case .handOver(let worker): handOver(serverIndex, to: worker)
         case .idle:
             server.pointee.state = .idle
             server.pointee.activeAt = now
+            // Without a delay every idle server is checked before use.
+            if pool.pointee.timeouts.serverCheckDelay == 0, !settings.serverCheckQuery.isEmpty {
+                return move(serverIndex, to: .used)
+            }
             if pool.pointee.pool.workerThatWaits != nil { offerAgain(serverIndex) }
         case .closePaused: closeServer(serverIndex, .pauseMode)
         case .closeEvicted: closeServer(serverIndex, .evicted)
@@ -238,6 +243,11 @@ extension Worker {
         guard used.last >= 0, Int(pool.pointee.pool.waiting.count) > pool.pointee.pool.count(.tested) else { return }
         let server = UInt32(used.last)
         move(server, to: .tested)
+        sendCheck(server)
+    }
+
+    /// Sends `server_check_query`; the word `<empty>` means the empty query.
+    mutating func sendCheck(_ server: UInt32) {
         sendOwnQuery(server, settings.serverCheckQuery == "<empty>" ? "" : settings.serverCheckQuery, .check)
     }
 
@@ -302,7 +312,7 @@ extension Worker {
     /// A permit was given back: pools that wait for one may grow, here and in other workers.
     mutating func permitGivenBack(_ poolIndex: UInt32) {
         let bounds = pools[poolIndex].pointee.pool.bounds
-        grow(poolIndex)
+        // First the pool that has waited longest for what was given back, then this one.
         for starved in [bounds.database.starved, bounds.user.starved] {
             guard let starved, starved.pool != bounds.identity else { continue }
             growPool(identity: starved.pool)
@@ -313,6 +323,7 @@ extension Worker {
                 shared.ports[worker].post(.mayGrow(pool: bounds.identity))
             }
         }
+        grow(poolIndex)
     }
 
     func poolName(_ poolIndex: UInt32) -> String {

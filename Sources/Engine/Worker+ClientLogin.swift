@@ -209,10 +209,7 @@ extension Worker {
 
     mutating func beginAuthentication(_ index: UInt32, _ login: ClientLogin) {
         let configuration = configuration.value
-        if !login.isConsole {
-            login.options = configuration.database(named: login.database)
-            if let options = login.options { login.databaseState = shared.database(options, configuration) }
-        }
+        if !login.isConsole { login.options = configuration.database(named: login.database) }
         login.secret = configuration.secrets[login.user]
         login.isMock = login.secret == nil || (login.options == nil && !login.isConsole)
         let hasForcedUser = login.options?.user != nil || login.isConsole
@@ -369,7 +366,7 @@ extension Worker {
     ) {
         var exchange = exchange
         var writer = MessageWriter()
-        if login.pending.isEmpty {
+        if !login.isChallenged {
             guard let first = payload.withUnsafeBytes({ parseSASLInitialResponse($0) }),
                 first.mechanism == "SCRAM-SHA-256", let response = first.response
             else {
@@ -382,7 +379,7 @@ extension Worker {
             guard case .success(let challenge) = exchange.receivedClientFirst(response) else {
                 return failAuthentication(index, login)
             }
-            login.pending = [1]
+            login.isChallenged = true
             login.exchange = .scram(exchange)
             writer.authenticationSASLContinue(challenge)
             return sendToClient(index, writer)

@@ -34,7 +34,7 @@ extension Worker {
             pool: pool.pointee.pool.bounds.identity, fd: fd, identifier: server.pointee.identifier,
             connectedAt: server.pointee.connectedAt, settings: settings, processID: server.pointee.processID,
             secret: server.pointee.secret, address: server.pointee.address, addressText: server.pointee.addressText,
-            closeNeeded: server.pointee.closeNeeded)
+            closeNeeded: server.pointee.closeNeeded, needsCheck: server.pointee.needsCheck)
         pool.pointee.pool.departed(index, from: .leaving, servers: &serverLinks)
         if !server.pointee.gather.isEmpty { loop.release(server.pointee.gather.buffer) }
         parameterSets.release(server.pointee.settings)
@@ -47,7 +47,11 @@ extension Worker {
     mutating func adoptServer(_ message: ServerHandOver) {
         guard let key = shared.poolKey(identity: message.pool),
             let poolIndex = poolIndices[key] ?? configuration.value.database(named: key.database).map({ pool(for: key, $0) })
-        else { return closeDescriptor(message.fd) }
+        else {
+            closeDescriptor(message.fd)
+            shared.giveBackPermit(identity: message.pool)
+            return
+        }
         let now = now
         let index = servers.insert { _, generation in
             Server(generation: generation, identifier: message.identifier, pool: Int32(poolIndex), now: now)
@@ -74,7 +78,9 @@ extension Worker {
         }
         server.pointee.socket = loop.open(fd: message.fd, token: Token.make(.server, index))
         loop.startReceiving(server.pointee.socket)
-        release(index)
+        guard message.needsCheck else { return release(index) }
+        move(index, to: .tested)
+        sendCheck(index)
     }
 
     /// Another worker's client waits and this worker was seen to hold an idle server.
@@ -82,9 +88,10 @@ extension Worker {
         guard let key = shared.poolKey(identity: identity), let poolIndex = poolIndices[key] else { return }
         let pool = pools[poolIndex]
         let share = pool.pointee.pool.bounds.shares[worker]
-        let idle = pool.pointee.pool.list(.idle)
+        let idle = pool.pointee.pool.list(pool.pointee.pool.count(.idle) > 0 ? .idle : .used)
         guard idle.first >= 0, share.oldestWaiter.load(ordering: .sequentiallyConsistent) != .max else { return }
         let server = UInt32(idle.first)
+        servers[server].pointee.needsCheck = servers[server].pointee.state == .used
         move(server, to: .leaving)
         handOver(server, to: worker)
     }

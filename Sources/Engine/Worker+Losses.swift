@@ -54,6 +54,7 @@ extension Worker {
         if client.pointee.isCounted { shared.clients.giveBack() }
         if let user = client.pointee.user {
             user.clients.giveBack()
+            if user.clients.taken == 0 { shared.forgetUser(user, configuration.value) }
             if client.pointee.pool >= 0 { pools[UInt32(client.pointee.pool)].pointee.database.clients.giveBack() }
         }
         parameterSets.release(client.pointee.settings)
@@ -163,7 +164,7 @@ extension Worker {
             hint: "The client connection is still usable: try again.")
     }
 
-    private func error(for reason: ServerCloseReason, isCommit: Bool) -> ErrorFields {
+    private func error(for reason: ServerCloseReason, isCommit: Bool, _ lastError: ErrorFields?) -> ErrorFields {
         if isCommit {
             return ErrorFields(
                 code: SQLState.transactionResolutionUnknown,
@@ -176,9 +177,10 @@ extension Worker {
             return ErrorFields(
                 code: SQLState.queryCanceled, message: reason.text,
                 hint: "The query ran longer than query_timeout.")
-        case .crashed, .serverError:
+        case .crashed:
             var error = Self.lossError
             error.message = reason.text
+            if let lastError { error.detail = "The server's last words: \(lastError.severity) \(lastError.message)" }
             return error
         case .statementModeTransaction:
             return ErrorFields(code: SQLState.featureNotSupported, message: reason.text)
@@ -195,7 +197,8 @@ extension Worker {
         let pool = pools[UInt32(server.pointee.pool)]
         let isHalfPassed = server.pointee.isPassing && !server.pointee.framer.isAtBoundary
         let inTransaction = server.pointee.transactionStatus != TransactionStatus.idle
-        let error = error(for: reason, isCommit: server.pointee.isCommitUnderWay && server.pointee.queryAt != 0)
+        let isCommit = server.pointee.isCommitUnderWay && server.pointee.queryAt != 0
+        let error = error(for: reason, isCommit: isCommit, server.pointee.lastWords?.error)
         let requests = server.pointee.owed.clientRequestCount
         let isBatchOpen = server.pointee.owed.isBatchOpen
         let waitsForSettings = client.pointee.wait == .settings

@@ -209,9 +209,12 @@ extension Worker {
                 .log,
                 "cleaning up idle pool for user \(pool.pointee.key.user) on db \(pool.pointee.key.database)"
                     + " because: pool idle timeout (age= \((now - pool.pointee.usedAt) / 1_000_000)s)")
-            poolIndices[pool.pointee.key] = nil
+            let key = pool.pointee.key
+            poolIndices[key] = nil
             parameterSets.release(pool.pointee.defaults)
+            pool.pointee.pool.bounds.workersUsing.subtract(1, ordering: .relaxed)
             pools.remove(index)
+            shared.forgetPool(key)
         }
     }
 

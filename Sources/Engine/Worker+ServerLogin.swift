@@ -345,7 +345,7 @@ extension Worker {
         server.pointee.connectedAt = now
         connectEnded(index)
         pool.pointee.backoff.succeeded()
-        pool.pointee.pool.retryAt = 0
+        pool.pointee.pool.loginSucceeded()
         pool.pointee.lastFailure = nil
         let isFirst = !pool.pointee.isWelcomeKnown
         if let login = server.pointee.login { learnParameters(poolIndex, server.pointee.settings, login) }
@@ -387,8 +387,9 @@ extension Worker {
         let pool = pools[poolIndex]
         log(.warning, "\(poolName(poolIndex)): server login failed: \(error.message) \(error.detail ?? "")")
         let random = randomWord()
-        pool.pointee.pool.retryAt = pool.pointee.backoff.failed(
-            nowMicroseconds: now, retryMaxMicroseconds: pool.pointee.timeouts.loginRetry, random: random)
+        pool.pointee.pool.connectFailed(
+            retryAt: pool.pointee.backoff.failed(
+                nowMicroseconds: now, retryMaxMicroseconds: pool.pointee.timeouts.loginRetry, random: random))
         // A server that is starting up will be there soon: its clients wait.
         if error.code == SQLState.cannotConnectNow { return }
         pool.pointee.lastFailure = error

@@ -122,7 +122,9 @@ extension Worker {
                         return end
                     }
                     let status = bytes.load(fromByteOffset: offset + 5, as: UInt8.self)
-                    if passes { pass(server, buffer, run: run, end: frame.end) }
+                    // In statement mode a transaction block ends the connection instead of becoming ready.
+                    let isRefused = status != TransactionStatus.idle && isStatementMode(server)
+                    if passes { pass(server, buffer, run: run, end: isRefused ? offset : frame.end) }
                     run = frame.end
                     receivedReadyForQuery(index, status)
                     guard servers.isLive(index, generation: generation) else { return end }
@@ -131,7 +133,7 @@ extension Worker {
                     let isPassed = watchedMessage(index, frame, bytes + offset, passes)
                     guard servers.isLive(index, generation: generation) else { return end }
                     if !isPassed {
-                        if passes { pass(server, buffer, run: run, end: offset) }
+                        if passes, server.pointee.client >= 0 { pass(server, buffer, run: run, end: offset) }
                         server.pointee.isPassing = false
                         run = frame.end
                     }
@@ -148,6 +150,10 @@ extension Worker {
         }
         if run < end, server.pointee.client >= 0 { pass(server, buffer, run: run, end: end) }
         return end
+    }
+
+    private func isStatementMode(_ server: UnsafeMutablePointer<Server>) -> Bool {
+        pools[UInt32(server.pointee.pool)].pointee.mode == .statement
     }
 
     @inline(__always)
@@ -231,6 +237,7 @@ extension Worker {
             return passes
         case BackendTag.errorResponse:
             server.pointee.owed.receivedError()
+            if isLastWord(index, frame, bytes) { return false }
             if passes { return true }
             server.pointee.hasOwnError = true
             if server.pointee.client < 0, server.pointee.owed.isEmpty { idleServerSpoke(index, frame, bytes) }
@@ -246,12 +253,29 @@ extension Worker {
         }
     }
 
+    /// Whether an error is FATAL: the server ends, but the client's connection does not, so it must not be told that
+    /// it does. In session mode it does end, and in an error of unusual size nobody looks.
+    private func isLastWord(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) -> Bool {
+        let server = servers[index]
+        guard server.pointee.client >= 0, server.pointee.framer.isAtBoundary,
+            pools[UInt32(server.pointee.pool)].pointee.mode != .session
+        else { return false }
+        let payload = UnsafeRawBufferPointer(
+            start: bytes + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes)
+        // The severity comes first: `SERROR`, `SFATAL`, `SPANIC`; it may be translated, field V is not.
+        guard payload.count > 1, payload[1] != UInt8(ascii: "E") else { return false }
+        let error = ErrorFields.parse(payload)
+        guard error.severity == "FATAL" || error.severity == "PANIC" else { return false }
+        server.pointee.lastWords = Refusal(error)
+        return true
+    }
+
     /// A server without a client sent an error: it is about to go, or worse.
     private mutating func idleServerSpoke(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
         let payload = UnsafeRawBufferPointer(
             start: bytes + MessageFramer.headerBytes, count: payloadCount(frame, atLeast: index))
         let error = ErrorFields.parse(payload)
-        closeServer(index, error.message.isEmpty ? .gotDirty : .serverError(error))
+        closeServer(index, .gotDirty(error.message))
     }
 
     private func payloadCount(_ frame: Frame, atLeast index: UInt32) -> Int {

@@ -12,10 +12,11 @@ extension Worker {
     /// A client has proven who it is.
     mutating func authenticated(_ index: UInt32, _ login: ClientLogin) {
         if login.isConsole { return consoleAuthenticated(index, login) }
-        guard let options = login.options, let database = login.databaseState else {
+        guard let options = login.options else {
             return closeClient(
                 index, .refused(fatalFields(SQLState.invalidCatalogName, "no such database: \(login.database)")))
         }
+        let database = shared.database(options, configuration.value)
         if database.isDisabled.load(ordering: .relaxed) {
             return closeClient(
                 index,
@@ -78,6 +79,7 @@ extension Worker {
                 configuration: configuration, now: now)
         }
         guard let made else { preconditionFailure("more pools than users and databases can make") }
+        bounds.workersUsing.add(1, ordering: .relaxed)
         poolIndices[key] = made
         pools[made].pointee.pool.setPaused(isPaused(database), clients: clientLinks)
         return made

@@ -26,6 +26,8 @@ struct ServerHandOver: Sendable {
     var address: SocketAddress?
     var addressText: String
     var closeNeeded: Bool
+    /// It was idle for so long that it is checked before use.
+    var needsCheck: Bool
 }
 
 /// A message to a worker.

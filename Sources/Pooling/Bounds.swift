@@ -77,7 +77,7 @@ public final class BoundCount: Sendable {
 public final class WorkerShare: Sendable {
     /// Since when the worker's oldest client waits for a server; `Int64.max` when none does.
     public let oldestWaiter = Atomic<Int64>(.max)
-    /// How many servers of the pool the worker holds idle.
+    /// How many servers of the pool the worker holds idle, those that need a check included.
     public let idle = Atomic<Int>(0)
 
     init() {}
@@ -91,6 +91,8 @@ public final class PoolBounds: Sendable {
     public let servers = BoundCount(limit: 0)
     /// Connects and logins that are under way over all workers.
     public let connecting = Atomic<Int>(0)
+    /// How many workers have a part of the pool.
+    public let workersUsing = Atomic<Int>(0)
     /// The bound of the database (`max_db_connections`).
     public let database: BoundCount
     /// The bound of the user (`max_user_connections`).

@@ -108,7 +108,7 @@ public struct Pool: ~Copyable {
     /// Clients wait for the pool's first login, to learn the server's parameters.
     public var welcomeWaiters = 0
     /// When the next connect may be tried after a failure.
-    public var retryAt: Int64 = 0
+    public private(set) var retryAt: Int64 = 0
     /// The clients that wait for a server, the oldest first.
     public private(set) var waiting = LinkedList()
     private var lists: (
@@ -126,6 +126,13 @@ public struct Pool: ~Copyable {
     public mutating func setPaused(_ paused: Bool, clients: borrowing LinkTable) {
         isPaused = paused
         publishWaiter(clients)
+        if paused { clearStarved() }
+    }
+
+    /// A connect or login failed: none is tried before `retryAt`, and nobody else has to wait for this pool till then.
+    public mutating func connectFailed(retryAt: Int64) {
+        self.retryAt = retryAt
+        clearStarved()
     }
 
     // MARK: Servers stand in one list each
@@ -182,7 +189,7 @@ public struct Pool: ~Copyable {
     ) {
         leave(server, old, &servers)
         enter(server, new, now, &servers)
-        if old == .idle || new == .idle { publishIdle() }
+        if old == .idle || new == .idle || old == .used || new == .used { publishIdle() }
     }
 
     /// A connect is started: the permit was taken by `grow`.
@@ -190,6 +197,9 @@ public struct Pool: ~Copyable {
         enter(server, .new, now, &servers)
         bounds.connecting.add(1, ordering: .relaxed)
     }
+
+    /// A login succeeded: nothing keeps the next connect back.
+    public mutating func loginSucceeded() { retryAt = 0 }
 
     /// A connect is over, well or badly; the server stays in `new` until it is moved or closed.
     public mutating func connectEnded() {
@@ -205,7 +215,7 @@ public struct Pool: ~Copyable {
     /// A server now belongs to another worker; its permit goes with it.
     public mutating func departed(_ server: UInt32, from state: ServerState, servers: inout LinkTable) {
         leave(server, state, &servers)
-        if state == .idle { publishIdle() }
+        if state == .idle || state == .used { publishIdle() }
     }
 
     /// A server has come from another worker, with its permit.
@@ -238,12 +248,16 @@ public struct Pool: ~Copyable {
     }
 
     /// A server is free: who gets it? `state` is where it stands now; it has been moved when this returns.
+    ///
+    /// - Parameter mayEvict: it may be closed in favour of a starved pool; a server that has not served anybody yet
+    ///   may not, or two starved pools would take the permit from each other for ever.
     public mutating func assign(
-        _ server: UInt32, from state: ServerState, now: Int64, clients: inout LinkTable, servers: inout LinkTable
+        _ server: UInt32, from state: ServerState, mayEvict: Bool, now: Int64, clients: inout LinkTable,
+        servers: inout LinkTable
     ) -> Assignment {
         if isPaused { return .closePaused }
         let own = waiting.isEmpty ? Int64.max : clients.since(UInt32(waiting.first))
-        if isStarving(bounds.database, own) || isStarving(bounds.user, own) { return .closeEvicted }
+        if mayEvict, isStarving(bounds.database, own) || isStarving(bounds.user, own) { return .closeEvicted }
         if !bounds.shares.isEmpty,
             let worker = bounds.worker(
                 waitingBefore: own, slack: limits.handOverSlackMicroseconds, except: worker)
@@ -300,6 +314,10 @@ public struct Pool: ~Copyable {
     }
 
     private func takePermit(first: Int64, now: Int64) -> Growth {
+        // A permit of a shared bound is for the pool whose client has waited longest.
+        for bound in [bounds.database, bounds.user] {
+            if let starved = bound.starved, starved.pool != bounds.identity, starved.since < first { return .none }
+        }
         let ordinary = limits.size == 0 ? 0 : limits.size + limits.overflow
         var permit = bounds.takePermit(poolMax: ordinary)
         var fromReserve = false
@@ -348,7 +366,7 @@ public struct Pool: ~Copyable {
 
     private func publishIdle() {
         guard !bounds.shares.isEmpty else { return }
-        bounds.shares[worker].idle.store(Int(lists.1.count), ordering: .sequentiallyConsistent)
+        bounds.shares[worker].idle.store(Int(lists.1.count + lists.2.count), ordering: .sequentiallyConsistent)
     }
 
     /// A worker that holds an idle server of this pool, to be asked when a client waits here.

@@ -244,13 +244,22 @@ def test_a_failing_connect_query_is_told_to_the_client(weir_factory, postgres):
     weir.wait_for_log("exec_on_connect query failed|nowhere")
 
 
-def test_server_check_query_runs_before_a_server_that_was_idle_too_long(weir_factory, table):
-    weir = weir_factory(
-        default_pool_size=1, server_check_query="insert into t values (1, 'checked')", server_check_delay=0
-    )
+CHECK = "insert into t select count(*), 'checked' from t"
+
+
+def test_server_check_query_runs_before_every_use_when_its_delay_is_zero(weir_factory, table):
+    weir = weir_factory(default_pool_size=1, server_check_query=CHECK, server_check_delay=0)
     client = weir.connect()
-    client.value("select 1")
-    wait_until(lambda: client.value("select count(*) from t") == 1 or client.query("truncate t"), "the check query ran")
+    counts = [client.value("select count(*) from t") for _ in range(5)]
+    assert [count - counts[0] for count in counts] == [0, 1, 2, 3, 4]
+
+
+def test_server_check_query_runs_only_before_a_server_that_was_idle_too_long(weir_factory, table):
+    weir = weir_factory(default_pool_size=1, server_check_query=CHECK, server_check_delay=1)
+    client = weir.connect()
+    assert [client.value("select count(*) from t") for _ in range(5)] == [0] * 5
+    weir.wait_for_pool(sv_used=1)
+    assert [client.value("select count(*) from t") for _ in range(5)] == [1] * 5
 
 
 def test_a_server_that_fails_its_check_is_replaced_unseen(weir_factory, proxy):
