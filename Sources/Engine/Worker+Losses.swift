@@ -85,18 +85,34 @@ extension Worker {
             if mode == .session { server.pointee.needsReset = true }
             return release(serverIndex)
         }
+        guard settings.cancelOnDisconnect else { return closeServer(serverIndex, .clientLeftQuery) }
+        cancelOrphan(serverIndex, isHalfSent: isHalfSent)
+    }
+
+    /// Ends a query that takes too long: its client is told, and the server runs it no longer.
+    mutating func endQuery(ofServer serverIndex: UInt32, _ reason: ServerCloseReason) {
+        let server = servers[serverIndex]
+        guard server.pointee.client >= 0, !server.pointee.owed.isEmpty else { return closeServer(serverIndex, reason) }
+        let clientIndex = UInt32(server.pointee.client)
+        let isHalfSent = !clients[clientIndex].pointee.framer.isAtBoundary
+        log(.log, "\(name(ofServer: serverIndex)) canceling its query because: \(reason.text)")
+        loseServer(clientIndex, serverIndex, reason)
+        cancelOrphan(serverIndex, isHalfSent: isHalfSent)
+    }
+
+    /// A server without a client still works on a query: it is cancelled. What cannot end without its client is closed
+    /// when the cancel request has been delivered.
+    private mutating func cancelOrphan(_ serverIndex: UInt32, isHalfSent: Bool) {
+        let server = servers[serverIndex]
+        server.pointee.activeAt = now
         // A batch without its Sync and a COPY without its end would never be answered.
         let canEnd = !isHalfSent && !server.pointee.owed.waitsForClient
         server.pointee.isOrphan = canEnd
-        if settings.cancelOnDisconnect { cancelQuery(ofServer: serverIndex, requester: nil) }
-        if !canEnd {
-            if server.pointee.cancelsUnderWay > 0 {
-                // Closed when the cancel request has been delivered.
-                server.pointee.closeNeeded = true
-                return
-            }
-            closeServer(serverIndex, .clientLeftQuery)
-        } else if !settings.cancelOnDisconnect {
+        cancelQuery(ofServer: serverIndex, requester: nil)
+        if canEnd { return }
+        if server.pointee.cancelsUnderWay > 0 {
+            server.pointee.closeNeeded = true
+        } else {
             closeServer(serverIndex, .clientLeftQuery)
         }
     }
@@ -177,6 +193,12 @@ extension Worker {
             return ErrorFields(
                 code: SQLState.queryCanceled, message: reason.text,
                 hint: "The query ran longer than query_timeout.")
+        case .idleTransactionTimeout:
+            return ErrorFields(code: SQLState.idleInTransactionTimeout, message: reason.text)
+        case .transactionTimeout:
+            return ErrorFields(code: SQLState.transactionTimeout, message: reason.text)
+        case .databaseRemoved, .shuttingDown:
+            return ErrorFields(code: SQLState.adminShutdown, message: reason.text)
         case .crashed:
             var error = Self.lossError
             error.message = reason.text

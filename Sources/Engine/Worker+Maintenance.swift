@@ -104,7 +104,12 @@ extension Worker {
     private mutating func checkBusyServers(_ index: UInt32) {
         let timeouts = pools[index].pointee.timeouts
         for server in members(index, .active) where servers.isLive(server) {
-            if let reason = overdue(server, timeouts) { closeServer(server, reason) }
+            switch overdue(server, timeouts) {
+            case nil: continue
+            case .some(let reason) where reason == .queryTimeout || reason == .transactionTimeout:
+                endQuery(ofServer: server, reason)
+            case .some(let reason): closeServer(server, reason)
+            }
         }
         guard timeouts.serverConnect > 0 else { return }
         for server in members(index, .new) + members(index, .tested) where servers.isLive(server) {
@@ -120,7 +125,7 @@ extension Worker {
         let server = servers[index]
         guard server.pointee.client >= 0 else {
             let limit = timeouts.cancelWait
-            return server.pointee.isOrphan && limit > 0 && now - server.pointee.activeAt > limit ? .cancelTimeout : nil
+            return (server.pointee.isOrphan || server.pointee.closeNeeded) && limit > 0 && now - server.pointee.activeAt > limit ? .cancelTimeout : nil
         }
         let client = clients[UInt32(server.pointee.client)]
         if timeouts.transaction > 0, client.pointee.transactionAt != 0,

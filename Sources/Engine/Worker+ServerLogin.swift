@@ -13,7 +13,8 @@ final class ServerLogin {
     var hosts: [HostAddress] = []
     var nextHost = 0
     var addresses: [SocketAddress] = []
-    var lastCause = "no host to connect to"
+    /// Why the last address or host could not be used.
+    var failure = ServerCloseReason.connectFailed("no host to connect to")
     var scram: SCRAMClient?
     var hasVerifiedServer = false
     var fixedParameters: [(name: String, value: String)] = []
@@ -60,12 +61,12 @@ extension Worker {
                 continue
             }
             guard login.nextHost < login.hosts.count else {
-                return closeServer(index, .connectFailed(login.lastCause))
+                return closeServer(index, login.failure)
             }
             let host = login.hosts[login.nextHost]
             switch find(host, port, index) {
             case .found(let addresses): login.addresses = addresses
-            case .failed(let cause): login.lastCause = cause
+            case .failed(let cause): login.failure = .dnsFailed(cause)
             case .pending:
                 server.pointee.phase = .resolving
                 return
@@ -119,7 +120,7 @@ extension Worker {
             server.pointee.socket = loop.connect(fd: fd, address: address, token: Token.make(.server, index))
             return true
         } catch {
-            login.lastCause = "\(address): \(error)"
+            login.failure = .connectFailed("\(address): \(error)")
             return false
         }
     }
@@ -129,7 +130,7 @@ extension Worker {
         let server = servers[index]
         loop.close(server.pointee.socket, flushing: false)
         server.pointee.socket = .none
-        server.pointee.login?.lastCause = "\(server.pointee.addressText): \(cause)"
+        server.pointee.login?.failure = .connectFailed("\(server.pointee.addressText): \(cause)")
         connectNext(index)
     }
 

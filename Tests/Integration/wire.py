@@ -51,7 +51,7 @@ class Result:
     notifications: list[tuple[str, str]] = field(default_factory=list)
     errors: list[ServerError] = field(default_factory=list)
     types: str = ""
-    copied: bytes = b""
+    copied: bytearray = field(default_factory=bytearray)
     status: str = ""
 
     @property
