@@ -47,7 +47,9 @@ extension Worker {
     private mutating func lookForServer(_ poolIndex: UInt32) {
         let pool = pools[poolIndex]
         if let worker = pool.pointee.pool.workerWithIdleServer {
-            shared.ports[worker].post(.wantServer(pool: pool.pointee.pool.bounds.identity, worker: number))
+            // It sends one, or says that it has none left: then, and on each tick, this pool may grow.
+            return shared.ports[worker].post(
+                .wantServer(pool: pool.pointee.pool.bounds.identity, worker: number))
         }
         if pool.pointee.pool.count(.used) > 0 { checkUsedServer(poolIndex) }
         grow(poolIndex)

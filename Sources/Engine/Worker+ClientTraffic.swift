@@ -110,7 +110,7 @@ extension Worker {
             }
             let server = servers[UInt32(client.pointee.server)]
             let frame = client.pointee.framer.next(
-                bytes, from: offset, count: end, whole: TagSet(), lengthMax: packetBytesMax)
+                bytes, from: offset, count: end, whole: .none, lengthMax: packetBytesMax)
             switch frame.kind {
             case .continuation: break
             case .message:
@@ -239,7 +239,7 @@ extension Worker {
         guard client.pointee.framer.isAtBoundary else {
             // The rest of a message that was begun before the server was lost.
             let frame = client.pointee.framer.next(
-                bytes, from: from, count: end, whole: TagSet(), lengthMax: packetBytesMax)
+                bytes, from: from, count: end, whole: .none, lengthMax: packetBytesMax)
             return .answered(frame.end)
         }
         guard end - from >= MessageFramer.headerBytes else { return .cut }
@@ -275,7 +275,7 @@ extension Worker {
     ) -> Beginning {
         let client = clients[index]
         let frame = client.pointee.framer.next(
-            bytes, from: from, count: end, whole: TagSet(), lengthMax: packetBytesMax)
+            bytes, from: from, count: end, whole: .none, lengthMax: packetBytesMax)
         guard frame.kind == .message else {
             closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "bad packet header")))
             return .stopped

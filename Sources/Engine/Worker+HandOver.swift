@@ -85,11 +85,14 @@ extension Worker {
 
     /// Another worker's client waits and this worker was seen to hold an idle server.
     mutating func lendServer(identity: Int, to worker: Int) {
-        guard let key = shared.poolKey(identity: identity), let poolIndex = poolIndices[key] else { return }
+        guard let key = shared.poolKey(identity: identity), let poolIndex = poolIndices[key] else {
+            return shared.ports[worker].post(.mayGrow(pool: identity))
+        }
         let pool = pools[poolIndex]
         let share = pool.pointee.pool.bounds.shares[worker]
+        guard share.oldestWaiter.load(ordering: .sequentiallyConsistent) != .max else { return }
         let idle = pool.pointee.pool.list(pool.pointee.pool.count(.idle) > 0 ? .idle : .used)
-        guard idle.first >= 0, share.oldestWaiter.load(ordering: .sequentiallyConsistent) != .max else { return }
+        guard idle.first >= 0 else { return shared.ports[worker].post(.mayGrow(pool: identity)) }
         let server = UInt32(idle.first)
         servers[server].pointee.needsCheck = servers[server].pointee.state == .used
         move(server, to: .leaving)

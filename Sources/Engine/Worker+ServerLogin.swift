@@ -152,13 +152,6 @@ extension Worker {
         loop.startReceiving(server.pointee.socket)
     }
 
-    /// Every message of a login is needed whole.
-    private static var loginTags: TagSet {
-        TagSet(
-            BackendTag.authentication, BackendTag.backendKeyData, BackendTag.parameterStatus, BackendTag.readyForQuery,
-            BackendTag.errorResponse, BackendTag.noticeResponse, BackendTag.negotiateProtocolVersion)
-    }
-
     /// Processes a login's messages; returns how far it came.
     mutating func loginMessages(
         _ index: UInt32, _ generation: UInt32, _ buffer: BufferID, from: Int, end: Int
@@ -168,11 +161,11 @@ extension Worker {
         var offset = from
         while offset < end {
             let frame = server.pointee.framer.next(
-                bytes, from: offset, count: end, whole: Self.loginTags,
+                bytes, from: offset, count: end, whole: serverTags.login,
                 lengthMax: UInt32(EventLoop.bufferBytes - 1))
             switch frame.kind {
             case .incomplete: return offset
-            case .message where Self.loginTags.contains(frame.tag):
+            case .message where serverTags.login.contains(frame.tag):
                 let payload = UnsafeRawBufferPointer(
                     start: bytes + offset + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes)
                 loginMessage(index, frame.tag, payload)

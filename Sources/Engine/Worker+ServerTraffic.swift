@@ -13,16 +13,6 @@ import Reactor
 import Wire
 
 extension Worker {
-    /// Messages that are looked at; all others stream through.
-    private static var watched: TagSet {
-        TagSet(
-            BackendTag.readyForQuery, BackendTag.errorResponse, BackendTag.parameterStatus, BackendTag.copyInResponse,
-            BackendTag.copyBothResponse, BackendTag.noticeResponse, BackendTag.notificationResponse)
-    }
-
-    /// Messages whose content is needed, so that they are looked at when they are there whole.
-    private static var whole: TagSet { TagSet(BackendTag.readyForQuery, BackendTag.parameterStatus) }
-
     mutating func serverReceived(_ index: UInt32, _ buffer: BufferID, _ count: Int) {
         let server = servers[index]
         let pool = UInt32(server.pointee.pool)
@@ -92,7 +82,7 @@ extension Worker {
         // SAFETY: five bytes are there by the guard above.
         let tag = bytes.load(as: UInt8.self)
         let length = Int(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 1, as: UInt32.self))) + 1
-        let isWhole = servers[index].pointee.phase != .ready || Self.whole.contains(tag)
+        let isWhole = servers[index].pointee.phase != .ready || serverTags.whole.contains(tag)
         return isWhole ? max(length, MessageFramer.headerBytes) : MessageFramer.headerBytes
     }
 
@@ -108,13 +98,13 @@ extension Worker {
         var passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
         while offset < end {
             let frame = server.pointee.framer.next(
-                bytes, from: offset, count: end, whole: Self.whole, lengthMax: 0x7FFF_FFFF)
+                bytes, from: offset, count: end, whole: serverTags.whole, lengthMax: 0x7FFF_FFFF)
             switch frame.kind {
             case .continuation:
                 if !server.pointee.isPassing { run = frame.end }
             case .message:
                 server.pointee.isPassing = passes
-                if !Self.watched.contains(frame.tag) {
+                if !serverTags.watched.contains(frame.tag) {
                     if !passes { run = frame.end }
                 } else if frame.tag == BackendTag.readyForQuery {
                     guard frame.length == 6 else {

@@ -35,7 +35,7 @@ extension Worker {
         if let error = failureOfUnreachablePool(poolIndex) { return closeClient(index, .refused(error)) }
         clients[index].pointee.state = .welcoming
         pools[poolIndex].pointee.welcoming.append(index)
-        pools[poolIndex].pointee.pool.welcomeWaiters += 1
+        pools[poolIndex].pointee.pool.welcomeWanted(now: now)
         grow(poolIndex)
     }
 
@@ -126,8 +126,10 @@ extension Worker {
     mutating func welcomeAll(_ poolIndex: UInt32) {
         let waiting = pools[poolIndex].pointee.welcoming
         pools[poolIndex].pointee.welcoming = []
-        pools[poolIndex].pointee.pool.welcomeWaiters = 0
-        for index in waiting { welcome(index) }
+        for index in waiting {
+            pools[poolIndex].pointee.pool.welcomeEnded()
+            welcome(index)
+        }
     }
 
     /// Forgets a client that waited for the pool's first login.
@@ -135,7 +137,7 @@ extension Worker {
         let pool = pools[poolIndex]
         guard let position = pool.pointee.welcoming.firstIndex(of: index) else { return }
         pool.pointee.welcoming.remove(at: position)
-        pool.pointee.pool.welcomeWaiters -= 1
+        pool.pointee.pool.welcomeEnded()
     }
 
     /// Tells the client about the server and that it may begin.

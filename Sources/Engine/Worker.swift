@@ -33,6 +33,20 @@ enum Token {
     static func index(_ token: UInt64) -> UInt32 { UInt32(truncatingIfNeeded: token) }
 }
 
+/// Which messages of a server are looked at.
+struct ServerTags {
+    /// All others stream through.
+    let watched = TagSet(
+        BackendTag.readyForQuery, BackendTag.errorResponse, BackendTag.parameterStatus, BackendTag.copyInResponse,
+        BackendTag.copyBothResponse, BackendTag.noticeResponse, BackendTag.notificationResponse)
+    /// Their content is needed, so that they are looked at when they are there whole.
+    let whole = TagSet(BackendTag.readyForQuery, BackendTag.parameterStatus)
+    /// The messages of a login, which are all needed whole.
+    let login = TagSet(
+        BackendTag.authentication, BackendTag.backendKeyData, BackendTag.parameterStatus, BackendTag.readyForQuery,
+        BackendTag.errorResponse, BackendTag.noticeResponse, BackendTag.negotiateProtocolVersion)
+}
+
 /// One event-loop thread's world.
 struct Worker: ~Copyable {
     /// How often the timeouts are looked at.
@@ -40,6 +54,7 @@ struct Worker: ~Copyable {
 
     let shared: Shared
     let number: Int
+    let serverTags = ServerTags()
     var loop: EventLoop
     var configuration: ConfigurationSnapshot
     var clients: Slab<Client>

@@ -105,8 +105,10 @@ public struct Pool: ~Copyable {
     public var limits: PoolLimits
     /// No server is given out (`PAUSE`).
     public private(set) var isPaused = false
-    /// Clients wait for the pool's first login, to learn the server's parameters.
-    public var welcomeWaiters = 0
+    /// Clients that wait for the pool's first login, to learn the server's parameters.
+    public private(set) var welcomeWaiters = 0
+    /// Since when the first of them waits.
+    private var welcomeSince: Int64 = 0
     /// When the next connect may be tried after a failure.
     public private(set) var retryAt: Int64 = 0
     /// The clients that wait for a server, the oldest first.
@@ -196,6 +198,18 @@ public struct Pool: ~Copyable {
     public mutating func opened(_ server: UInt32, now: Int64, servers: inout LinkTable) {
         enter(server, .new, now, &servers)
         bounds.connecting.add(1, ordering: .relaxed)
+    }
+
+    /// A client waits for the pool's first login.
+    public mutating func welcomeWanted(now: Int64) {
+        if welcomeWaiters == 0 { welcomeSince = now }
+        welcomeWaiters += 1
+    }
+
+    /// A client that waited for the first login has been welcomed, or has left.
+    public mutating func welcomeEnded() {
+        welcomeWaiters -= 1
+        if welcomeWaiters == 0, waiting.isEmpty { clearStarved() }
     }
 
     /// A login succeeded: nothing keeps the next connect back.
@@ -300,15 +314,18 @@ public struct Pool: ~Copyable {
         guard !isPaused, needed > count(.new) + count(.tested), now >= retryAt,
             bounds.connecting.load(ordering: .relaxed) < limits.connectParallel
         else { return .none }
-        let first = waiting.isEmpty ? now : clients.since(UInt32(waiting.first))
+        let inLine = waiting.isEmpty ? now : clients.since(UInt32(waiting.first))
+        let first = welcomeWaiters > 0 ? min(welcomeSince, inLine) : inLine
         return takePermit(first: first, now: now)
     }
 
     /// Whether to open a server to keep `min_pool_size` of them.
     public mutating func growToMinimum(now: Int64) -> Growth {
-        guard !isPaused, bounds.servers.taken < limits.minimum, now >= retryAt,
+        // The size is the stronger word: more would be closed as too many and opened again for ever.
+        let minimum = limits.size == 0 ? limits.minimum : min(limits.minimum, limits.size)
+        guard !isPaused, bounds.servers.taken < minimum, now >= retryAt,
             bounds.connecting.load(ordering: .relaxed) < limits.connectParallel,
-            bounds.takePermit(poolMax: limits.minimum) == .granted
+            bounds.takePermit(poolMax: minimum) == .granted
         else { return .none }
         return .open(fromReserve: false)
     }

@@ -119,7 +119,16 @@ public struct TagSet: Equatable, Sendable {
     /// Bit n stands for tag 64 + n.
     @usableFromInline let high: UInt64
 
-    /// The set of these tags, which must be ASCII.
+    /// The empty set, made without any work.
+    @inlinable public static var none: TagSet { TagSet(low: 0, high: 0) }
+
+    @inlinable
+    init(low: UInt64, high: UInt64) {
+        self.low = low
+        self.high = high
+    }
+
+    /// The set of these tags, which must be ASCII. It builds a list first: made once, not for each message.
     public init(_ tags: UInt8...) {
         var low: UInt64 = 0
         var high: UInt64 = 0

@@ -20,7 +20,7 @@ struct Round {
     let pause: Pause
 }
 
-final class SimulatedClient {
+final class SimulatedClient: CustomStringConvertible {
     let identity: Int
     let worker: Int
     let pool: Int
@@ -49,6 +49,8 @@ final class SimulatedClient {
         self.pool = pool
         self.slot = slot
     }
+
+    var description: String { "client \(identity)" }
 
     /// The next round goes out.
     func takeRound() -> Round {

@@ -57,13 +57,14 @@ enum Reply {
 enum TransactionState { case idle, open, failed }
 
 /// A PostgreSQL backend: takes messages in order, works on each for some time, answers in order.
-final class Backend {
+final class Backend: CustomStringConvertible {
     private enum Copy: Equatable {
         case none
         case simple(RequestToken, failing: Bool)
         case extended(RequestToken, failing: Bool)
     }
 
+    let number: Int
     let pool: Int
     /// Where the connection lives now; nil while it is in a mailbox, or closed.
     var server: SimulatedServer?
@@ -79,7 +80,12 @@ final class Backend {
     private var copy = Copy.none
     private var skipsUntilSync = false
 
-    init(pool: Int) { self.pool = pool }
+    init(number: Int, pool: Int) {
+        self.number = number
+        self.pool = pool
+    }
+
+    var description: String { "backend \(number)" }
 
     /// Works off the oldest message; returns what it answers.
     func work() -> [Reply] {
@@ -97,8 +103,21 @@ final class Backend {
         }
     }
 
-    /// What its statement is about, for whoever wants to cancel it.
-    var workingFor: Int? { isWorking ? inbox.first?.token?.client : nil }
+    /// Whose statement it works on, which a cancel request would hit; not counting what it only throws away.
+    var workingFor: Int? { isWorking && !isIgnoring ? inbox.first?.token?.client : nil }
+
+    /// Whether another client may have it. Copy data behind an error lies there harmless.
+    var isClean: Bool { status == .idle && (inbox.isEmpty || isIgnoring) }
+
+    private var isIgnoring: Bool {
+        copy == .none && !skipsUntilSync
+            && inbox.allSatisfy {
+                switch $0 {
+                case .copyData, .copyEnd: true
+                case .query, .batch, .sync, .own: false
+                }
+            }
+    }
 
     private func fail() {
         if status == .open { status = .failed }
