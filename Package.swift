@@ -23,7 +23,7 @@ let package = Package(
         .target(name: "Wire", dependencies: ["COpenSSL"], swiftSettings: fast),
         .target(name: "Configuration", swiftSettings: strict),
         .target(name: "Pooling", dependencies: ["Wire"], swiftSettings: fast),
-        .target(name: "Console", dependencies: ["Wire", "Configuration"], swiftSettings: strict),
+        .target(name: "Console", dependencies: ["Wire"], swiftSettings: strict),
         .target(name: "Reactor", dependencies: ["CLinux"], swiftSettings: fast),
         .target(
             name: "Engine",
@@ -40,6 +40,8 @@ let package = Package(
         .testTarget(name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: strict),
         .testTarget(name: "PoolingTests", dependencies: ["Pooling", "Wire"], swiftSettings: strict),
         .testTarget(name: "ConsoleTests", dependencies: ["Console"], swiftSettings: strict),
+        .testTarget(
+            name: "EngineTests", dependencies: ["Engine", "Configuration", "Wire"], swiftSettings: strict),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor"], swiftSettings: strict),
     ]
 )

@@ -110,6 +110,8 @@ extension Worker {
             guard let found = try firstPacket(login.received) else { return }
             (request, isFollowed) = found
         } catch {
+            // Nothing is ever said to a cancel request (manual, 55.2.8), not even that it is malformed.
+            if isCancelRequest(login.received) { return closeClient(index, .cancelDone) }
             return closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, error.message)))
         }
         login.received = []
@@ -124,6 +126,10 @@ extension Worker {
             guard !isFollowed else { return refuseEarlyBytes(index) }
             startupMessageReceived(index, login, message)
         }
+    }
+
+    private func isCancelRequest(_ packet: [UInt8]) -> Bool {
+        packet.count >= 8 && packet[4..<8].elementsEqual([0x04, 0xD2, 0x16, 0x2E])
     }
 
     /// The start-up packet, when it has arrived whole, and whether more bytes follow it.
@@ -211,7 +217,7 @@ extension Worker {
         let configuration = configuration.value
         if !login.isConsole { login.options = configuration.database(named: login.database) }
         login.secret = configuration.secrets[login.user]
-        login.isMock = login.secret == nil || (login.options == nil && !login.isConsole)
+        login.isMock = login.secret == nil
         let hasForcedUser = login.options?.user != nil || login.isConsole
         let method = authenticationMethod(
             configuration.settings.authType, secret: login.secret, hasForcedUser: hasForcedUser)

@@ -240,18 +240,19 @@ extension Worker {
             last.severity = "FATAL"
             return closeClient(clientIndex, .fatal(last))
         }
-        client.pointee.responder.serverLost(inTransaction: inTransaction, insideBatch: isBatchOpen)
+        // A COMMIT ends its transaction, whatever became of it.
+        client.pointee.responder.serverLost(inTransaction: inTransaction && !isCommit, insideBatch: isBatchOpen)
         if requests == 0 && !isBatchOpen {
             // The client is between two statements: it hears of it with the next one.
             client.pointee.refusal = Refusal(error)
             return resumeReceiving(client: clientIndex)
         }
         var writer = MessageWriter()
-        for _ in 0..<requests {
-            writer.errorResponse(error)
+        for request in 0..<requests {
+            writer.errorResponse(request == 0 || !isCommit ? error : Self.lossError)
             writer.readyForQuery(client.pointee.responder.readyStatus)
         }
-        if isBatchOpen { writer.errorResponse(error) }
+        if isBatchOpen { writer.errorResponse(requests == 0 || !isCommit ? error : Self.lossError) }
         sendToClient(clientIndex, writer)
         resumeReceiving(client: clientIndex)
     }

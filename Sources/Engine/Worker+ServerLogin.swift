@@ -17,6 +17,8 @@ final class ServerLogin {
     var failure = ServerCloseReason.connectFailed("no host to connect to")
     var scram: SCRAMClient?
     var hasVerifiedServer = false
+    /// The server has said AuthenticationOk.
+    var isAccepted = false
     var fixedParameters: [(name: String, value: String)] = []
 }
 
@@ -181,6 +183,11 @@ extension Worker {
 
     private mutating func loginMessage(_ index: UInt32, _ tag: UInt8, _ payload: UnsafeRawBufferPointer) {
         let server = servers[index]
+        if let login = server.pointee.login, !login.isAccepted,
+            [BackendTag.parameterStatus, BackendTag.backendKeyData, BackendTag.readyForQuery].contains(tag)
+        {
+            return closeServer(index, .protocolViolation("expected authentication request from server"))
+        }
         switch tag {
         case BackendTag.authentication: authenticationRequested(index, payload)
         case BackendTag.errorResponse:
@@ -215,6 +222,7 @@ extension Worker {
             if login.scram != nil && !login.hasVerifiedServer {
                 return failLogin(index, "server login failed: failed to verify server signature")
             }
+            login.isAccepted = true
             return
         case .cleartextPassword:
             guard case .plain(let password) = secret else { return failLogin(index, wrongPasswordType) }

@@ -348,11 +348,16 @@ public struct Pool: ~Copyable {
         case .granted:
             clearStarved()
             return .open(fromReserve: fromReserve)
-        case .poolFull: return .none
+        case .poolFull:
+            // It is its own size that keeps it back: nobody may wait for its sake.
+            clearStarved()
+            return .none
         case .databaseFull:
             bounds.database.markStarved(pool: bounds.identity, since: first)
             return .evict(bounds.database)
         case .userFull:
+            // The database has room, which this pool cannot use.
+            bounds.database.clearStarved(pool: bounds.identity)
             bounds.user.markStarved(pool: bounds.identity, since: first)
             return .evict(bounds.user)
         }

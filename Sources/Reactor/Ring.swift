@@ -10,7 +10,7 @@ struct Ring: ~Copyable {
     /// How many buffers the kernel is lent to begin with. Few, so that the same ones come back soon and are
     /// still in the cache; doubled whenever they turn out too few.
     static var lentBuffersMin: Int { 64 }
-    static var bufferEntries: Int { 1_024 }
+    static var bufferEntries: Int { 256 }
 
     let isActive: Bool
     let queues: UnsafeMutablePointer<io_uring>

@@ -33,6 +33,9 @@ class Link:
         try:
             while data := source.recv(CHUNK_BYTES):
                 (self.proxy.to_weir_open if to_weir else self.proxy.to_server_open).wait()
+                if not self.is_open:
+                    # PostgreSQL's answer to the end of its stream: a host that is gone would not deliver it.
+                    return
                 if not to_weir and self.proxy.trigger and self.proxy.trigger[0] in data:
                     _, forward, action = self.proxy.trigger
                     self.proxy.trigger = None
@@ -52,7 +55,8 @@ class Link:
                         return
                     continue
                 target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
+            if self.is_open:
+                target.shutdown(socket.SHUT_WR)
         except OSError:
             self.close()
 

@@ -60,22 +60,47 @@ def give_to_unprivileged(path: str) -> None:
         os.chown(path, entry.pw_uid, entry.pw_gid)
 
 
+PORTS_FIRST = 10_000
+PORTS_PER_BLOCK = 1_000
+PORT_BLOCKS = 22
+
+_block: socket.socket | None = None
+_block_start = 0
 _next_port = 0
+
+
+def _claim_block() -> None:
+    """Takes a block of ports for this process, so that test runs side by side never pick the same one.
+
+    The claim is an abstract Unix socket: the kernel gives it back when the process ends, however it ends.
+    """
+    global _block, _block_start
+    claim = socket.socket(socket.AF_UNIX)
+    for number in range(PORT_BLOCKS):
+        try:
+            claim.bind(f"\0weir-test-ports-{number}")
+        except OSError:
+            continue
+        _block, _block_start = claim, PORTS_FIRST + number * PORTS_PER_BLOCK
+        return
+    raise RuntimeError(f"all {PORT_BLOCKS} blocks of ports are taken by other test runs")
 
 
 def free_port() -> int:
     """A port nobody listens on, below the range that the kernel gives to outgoing connections."""
     global _next_port
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:])
-    while True:
+    if _block is None:
+        _claim_block()
+    for _ in range(PORTS_PER_BLOCK):
+        port = _block_start + _next_port % PORTS_PER_BLOCK
         _next_port += 1
-        port = 12000 + worker * 4000 + (os.getpid() + _next_port) % 4000
         with socket.socket() as probe:
             try:
                 probe.bind(("127.0.0.1", port))
                 return port
             except OSError:
                 continue
+    raise RuntimeError(f"no free port from {_block_start} on")
 
 
 class Postgres:

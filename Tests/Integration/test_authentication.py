@@ -124,10 +124,12 @@ def test_a_wrong_server_password_is_the_servers_own_error(weir_factory, postgres
 
 @pytest.mark.parametrize("user", ["md5user", "scramuser", "plainuser"])
 def test_a_forced_user_of_the_database(weir_factory, postgres, user):
-    weir = weir_factory(databases={"app": f"host=127.0.0.1 port={postgres.port} user={user} password={PASSWORD}"})
+    forced = f"host=127.0.0.1 port={postgres.port} user={user} password={PASSWORD} pool_size=1"
+    weir = weir_factory(databases={"app": forced})
     assert weir.connect("other").value("select current_user") == user
     assert weir.connect("third").value("select current_user") == user
-    assert postgres.server_count("app") == 1, "they share one pool"
+    assert [row["user"] for row in weir.show("POOLS", database="app")] == [user], "they share one pool"
+    assert postgres.server_count("app") == 1
 
 
 def test_a_scram_login_needs_a_plain_or_scram_secret(weir_factory):

@@ -210,12 +210,11 @@ def test_a_query_before_the_login_is_refused(weir_factory):
     assert error.sqlstate in ("08P01", "28000")
 
 
-def test_a_query_pipelined_behind_the_startup_packet_is_answered(weir):
+def test_a_query_in_one_packet_with_the_startup_message_is_refused(weir):
+    """A client may send commands only after ReadyForQuery: what comes earlier is an error, whatever it is."""
     client = weir.raw()
     client.send(startup(user="app", database="app") + wire.query("select 77"))
-    client.authenticate("app", None)
-    client.welcome()
-    assert client.result().value == 77
+    assert fatal(client).sqlstate == "08P01"
 
 
 @pytest.mark.parametrize(

@@ -70,7 +70,7 @@ def test_query_wait_timeout(weir_factory):
         result = client.exchange(query("select 1"))
     assert 0.9 <= watch.seconds < 1 + LATE_SECONDS
     assert result.errors[0].sqlstate == "53300" and "query_wait_timeout" in result.errors[0].message
-    assert "query_wait_timeout" in weir.log()
+    weir.wait_for_log("query_wait_timeout")
 
 
 def test_query_wait_notify_tells_a_client_that_waits(weir_factory):
@@ -248,6 +248,31 @@ def test_server_lifetime_of_a_database(weir_factory, postgres):
         1 + LATE_SECONDS,
         every=0.05,
     )
+
+
+def test_pool_idle_timeout_forgets_a_pool_that_nobody_uses(weir_factory):
+    weir = weir_factory(pool_idle_timeout=1, server_idle_timeout=1)
+    with weir.connect() as client:
+        client.value("select 1")
+        weir.wait_for_pool(sv_idle=0)
+        assert weir.pool(), "a pool with a client stays"
+        client.terminate()
+    wait_until(lambda: not weir.pool(), "the pool is forgotten", 3 + LATE_SECONDS)
+    weir.wait_for_log("pool idle timeout")
+    assert weir.connect().value("select 1") == 1
+
+
+def test_autodb_idle_timeout_forgets_a_database_of_the_wildcard(weir_factory, postgres):
+    weir = weir_factory(
+        databases={"*": f"host=127.0.0.1 port={postgres.port}"}, autodb_idle_timeout=1, server_idle_timeout=1
+    )
+    for database in ("postgres", "app"):
+        with weir.connect(database=database) as client:
+            client.value("select 1")
+            client.terminate()
+    wait_until(lambda: not weir.pool("postgres"), "the wildcard's pool is forgotten", 3 + LATE_SECONDS)
+    assert weir.pool("app"), "a database of the file stays"
+    assert weir.connect(database="postgres").value("select current_database()") == "postgres"
 
 
 @pytest.mark.one_backend

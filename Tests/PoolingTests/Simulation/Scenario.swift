@@ -16,7 +16,7 @@ struct Scenario {
     /// `max_user_connections`; 0 = no bound.
     var userMax: [Int] = []
     var queryWait: Int64 = 0
-    var serverConnect: Int64 = 400_000
+    var serverConnect: Int64 = 150_000
     var serverCheckDelay: Int64 = 0
     var serverIdle: Int64 = 0
     /// Below 0 = off, 0 = every server serves once.
@@ -31,9 +31,9 @@ struct Scenario {
     var faultEvery: Int64 = 0
     var connectFailsPerMille = 0
     /// Faults end, all pools are resumed.
-    let calmAt: Int64 = 3_000_000
+    let calmAt: Int64 = 2_000_000
     /// Clients begin no further transaction.
-    let endAt: Int64 = 7_000_000
+    let endAt: Int64 = 3_200_000
 
     var pools: Int { databases * users }
 
@@ -46,7 +46,7 @@ struct Scenario {
         workers = chance.pick([1, 1, 2, 2, 3, 4])
         databases = chance.pick([1, 1, 2])
         users = chance.pick([1, 2, 2, 3])
-        clients = pools + chance.below(18)
+        clients = pools + chance.below(chance.pick([4, 8, 16]))
         for _ in 0..<pools { limits.append(Self.limits(&chance)) }
         let isShared = chance.happens(perMille: 550)
         databaseMax = (0..<databases).map { _ in isShared ? chance.pick([0, 1, 2, 3, 4]) : 0 }
@@ -58,7 +58,7 @@ struct Scenario {
         resetsAlways = chance.happens(perMille: 200)
         cancelsOnDisconnect = chance.happens(perMille: 700)
         settingsPerMille = chance.pick([0, 0, 300])
-        thinkMax = chance.pick([5_000, 30_000, 200_000])
+        thinkMax = chance.pick([5_000, 40_000, 200_000])
         faultEvery = chance.pick([0, 40_000, 40_000, 15_000])
         if faultEvery > 0 { connectFailsPerMille = chance.pick([0, 0, 100, 400]) }
     }

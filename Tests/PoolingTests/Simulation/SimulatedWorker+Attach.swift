@@ -210,18 +210,18 @@ extension SimulatedWorker {
         world.post(
             .adoptServer(
                 server.backend, connectedAt: server.connectedAt, closeNeeded: server.closeNeeded,
-                needsCheck: server.needsCheck),
+                needsCheck: server.needsCheck, hasServed: server.hasServed),
             to: server.destination)
     }
 
-    func adoptServer(_ backend: Backend, connectedAt: Int64, closeNeeded: Bool, needsCheck: Bool) {
+    func adoptServer(_ backend: Backend, connectedAt: Int64, closeNeeded: Bool, needsCheck: Bool, hasServed: Bool) {
         world.inFlight[backend.pool] -= 1
         let server = insert(backend)
         parts[backend.pool].pool.arrived(server.slot, now: now, servers: &serverLinks)
         server.state = .leaving
         server.isLoggedIn = true
         server.countsAsConnecting = false
-        server.hasServed = true
+        server.hasServed = hasServed
         server.connectedAt = connectedAt
         server.closeNeeded = closeNeeded
         if backend.isDead { world.schedule(after: 20, .backendDisconnects(backend)) }

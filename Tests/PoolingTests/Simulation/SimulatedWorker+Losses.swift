@@ -121,7 +121,7 @@ extension SimulatedWorker {
         let part = parts[pool]
         part.pool.connectFailed(
             retryAt: part.backoff.failed(
-                nowMicroseconds: now, retryMaxMicroseconds: 1_000_000, random: world.chance.next()))
+                nowMicroseconds: now, retryMaxMicroseconds: 200_000, random: world.chance.next()))
         part.hasFailed = true
         let bounds = part.pool.bounds
         guard bounds.servers.taken <= bounds.connecting.load(ordering: .relaxed) else { return }

@@ -186,7 +186,10 @@ final class SimulatedWorker {
         let passes = server.client != nil && server.owed.origin == .client
         switch reply {
         case .data: break
-        case .copyInResponse: server.owed.receivedCopyInResponse()
+        case .copyInResponse:
+            server.owed.receivedCopyInResponse()
+            // Nobody is there any more who would send the data.
+            if server.client == nil { return closeServer(server, .clientLeft) }
         case .error: server.owed.receivedError()
         case .ready(_, let status): return receivedReady(server, reply, status, passes)
         }
@@ -225,8 +228,10 @@ final class SimulatedWorker {
 
     func handle(_ message: SimulatedMessage) {
         switch message {
-        case .adoptServer(let backend, let connectedAt, let closeNeeded, let needsCheck):
-            adoptServer(backend, connectedAt: connectedAt, closeNeeded: closeNeeded, needsCheck: needsCheck)
+        case .adoptServer(let backend, let connectedAt, let closeNeeded, let needsCheck, let hasServed):
+            adoptServer(
+                backend, connectedAt: connectedAt, closeNeeded: closeNeeded, needsCheck: needsCheck,
+                hasServed: hasServed)
         case .wantServer(let pool, let worker): lendServer(pool, to: worker)
         case .mayGrow(let pool): grow(pool)
         case .evictIdle(let pool): evictIdle(pool)

@@ -104,19 +104,19 @@ final class Backend: CustomStringConvertible {
     }
 
     /// Whose statement it works on, which a cancel request would hit; not counting what it only throws away.
-    var workingFor: Int? { isWorking && !isIgnoring ? inbox.first?.token?.client : nil }
+    var workingFor: Int? {
+        guard isWorking, let first = inbox.first, !isIgnored(first) else { return nil }
+        return first.token?.client
+    }
 
     /// Whether another client may have it. Copy data behind an error lies there harmless.
-    var isClean: Bool { status == .idle && (inbox.isEmpty || isIgnoring) }
+    var isClean: Bool { status == .idle && !skipsUntilSync && inbox.allSatisfy { isIgnored($0) } }
 
-    private var isIgnoring: Bool {
-        copy == .none && !skipsUntilSync
-            && inbox.allSatisfy {
-                switch $0 {
-                case .copyData, .copyEnd: true
-                case .query, .batch, .sync, .own: false
-                }
-            }
+    private func isIgnored(_ message: ServerMessage) -> Bool {
+        switch message {
+        case .copyData, .copyEnd: copy == .none
+        case .query, .batch, .sync, .own: false
+        }
     }
 
     private func fail() {

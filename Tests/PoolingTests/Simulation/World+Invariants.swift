@@ -8,109 +8,116 @@ struct Watch {
     /// How many servers were open in each pool, and how many connects under way, at the last step.
     var taken: [Int]
     var connecting: [Int]
-    var databaseTaken: [Int: Int] = [:]
-    var userTaken: [Int: Int] = [:]
+    var databaseTaken: [Int]
+    var userTaken: [Int]
     /// Since when a pool could have opened a server for a client that waits.
     var couldGrowSince: [Int64]
 
     init(pools: Int, workers: Int) {
         taken = Array(repeating: 0, count: pools)
         connecting = taken
+        databaseTaken = taken
+        userTaken = taken
         couldGrowSince = Array(repeating: .max, count: pools * workers)
     }
 }
 
 extension World {
-    /// No client waits longer once faults are over. Ten times what the busiest scenario needs.
-    static var waitMaxMicroseconds: Int64 { 3_000_000 }
+    /// No client waits longer once faults are over. Four times what the busiest scenario needs.
+    static var waitMaxMicroseconds: Int64 { 1_000_000 }
     /// A free server or permit finds a client that waits within a tick and two messages.
     static var wakeMaxMicroseconds: Int64 { 120_000 }
     /// The same where no message can be missed: no tick is needed.
     static var promptWakeMaxMicroseconds: Int64 { 8_000 }
 
+    private static let states = ServerState.allCases
+
     func checkInvariants() {
-        for worker in workers {
-            for pool in worker.parts.indices { check(worker, pool) }
-            checkLinks(worker)
+        for worker in workers where touched == nil || touched == worker.number {
+            var live = Array(repeating: 0, count: bounds.count)
+            for case .some(let server) in worker.servers {
+                live[server.pool] += 1
+                checkLink(server)
+            }
+            for pool in bounds.indices { check(worker, pool, live: live[pool]) }
         }
         for pool in bounds.indices { checkPool(pool) }
-        for (index, bound) in databases.enumerated() {
-            let pools = bounds.filter { $0.database === bound }
-            checkShared(bound, pools, before: watch.databaseTaken[index, default: 0], "database \(index)")
-            watch.databaseTaken[index] = bound.taken
+        for index in databases.indices {
+            checkShared(databases[index], databasePools[index], before: watch.databaseTaken[index])
+            watch.databaseTaken[index] = databases[index].taken
         }
-        for (index, bound) in users.enumerated() {
-            let pools = bounds.filter { $0.user === bound }
-            checkShared(bound, pools, before: watch.userTaken[index, default: 0], "user \(index)")
-            watch.userTaken[index] = bound.taken
+        for index in users.indices {
+            checkShared(users[index], userPools[index], before: watch.userTaken[index])
+            watch.userTaken[index] = users[index].taken
         }
     }
 
     // MARK: One worker's part of a pool
 
-    private func check(_ worker: SimulatedWorker, _ pool: Int) {
+    private func check(_ worker: SimulatedWorker, _ pool: Int, live: Int) {
         let part = worker.parts[pool]
-        let place = "worker \(worker.number), pool \(pool)"
         var listed = 0
-        for state in ServerState.allCases {
+        for state in Self.states {
             let list = part.pool.list(state)
             var next = list.first
-            var count = 0
-            while next >= 0 {
+            var count: Int32 = 0
+            while next >= 0, count <= list.count {
                 guard let server = worker.servers[Int(next)], server.pool == pool, server.state == state else {
-                    return fail("\(place): a server in the list \(state) does not belong there")
+                    return fail("a server in the list \(state) of pool \(pool) does not belong there")
                 }
                 count += 1
-                guard count <= Int(list.count) else { break }
                 next = worker.serverLinks.next(after: next)
             }
-            if count != Int(list.count) { fail("\(place): the list \(state) has \(list.count) servers, not \(count)") }
-            listed += count
+            if count != list.count { fail("pool \(pool): \(list.count) servers are \(state), but \(count) in the list") }
+            listed += Int(count)
         }
-        let live = worker.servers.count { $0?.pool == pool }
-        if listed != live || part.pool.serverCount != live { fail("\(place): \(live) servers, \(listed) in lists") }
-        checkLine(worker, part, place)
-        checkPublished(worker, part, place)
+        if listed != live || part.pool.serverCount != live {
+            fail("worker \(worker.number), pool \(pool): \(live) servers, \(listed) in lists")
+        }
+        checkLine(worker, part)
+        checkPublished(worker, part)
     }
 
-    private func checkLine(_ worker: SimulatedWorker, _ part: PoolPart, _ place: String) {
+    private func checkLine(_ worker: SimulatedWorker, _ part: PoolPart) {
         var next = part.pool.waiting.first
         var since = Int64.min
         for client in part.line {
-            guard next == Int32(client.slot) else { return fail("\(place): the line is out of order") }
+            guard next == Int32(client.slot), client.isWaiting else { return fail("the line is out of order") }
             let own = worker.clientLinks.since(client.slot)
-            if own < since || own != client.waitsSince { fail("\(place): the line is not ordered by time") }
+            if own < since || own != client.waitsSince { fail("the line is not ordered by time") }
             since = own
             next = worker.clientLinks.next(after: next)
-            if !client.isWaiting { fail("\(place): a client stands in line that does not wait") }
             if isCalm, now - max(own, scenario.calmAt) > Self.waitMaxMicroseconds {
-                fail("client \(client.identity) starves: \(place), since \(own)")
+                fail("\(client) of pool \(client.pool) starves in worker \(worker.number), since \(own)")
             }
         }
-        if next >= 0 || Int(part.pool.waiting.count) != part.line.count { fail("\(place): somebody else is in line") }
+        if next >= 0 || Int(part.pool.waiting.count) != part.line.count { fail("somebody else is in line") }
         if !part.line.isEmpty, part.pool.count(.idle) > 0 {
-            fail("\(place): a client waits although a server is idle")
+            fail("worker \(worker.number): \(part.line[0]) waits although a server is idle")
         }
     }
 
-    private func checkPublished(_ worker: SimulatedWorker, _ part: PoolPart, _ place: String) {
+    private func checkPublished(_ worker: SimulatedWorker, _ part: PoolPart) {
         guard scenario.workers > 1 else { return }
         let share = part.pool.bounds.shares[worker.number]
-        let oldest = part.pool.isPaused ? nil : part.line.first.map { $0.waitsSince }
-        if share.oldestWaiter.load(ordering: .relaxed) != oldest ?? .max { fail("\(place): a wrong waiter is published") }
-        let free = part.pool.count(.idle) + part.pool.count(.used)
-        if share.idle.load(ordering: .relaxed) != free { fail("\(place): a wrong number of idle servers is published") }
+        let oldest = part.pool.isPaused ? nil : part.line.first?.waitsSince
+        if share.oldestWaiter.load(ordering: .relaxed) != oldest ?? .max {
+            fail("worker \(worker.number) publishes a wrong waiter")
+        }
+        if share.idle.load(ordering: .relaxed) != part.pool.count(.idle) + part.pool.count(.used) {
+            fail("worker \(worker.number) publishes a wrong number of idle servers")
+        }
     }
 
-    private func checkLinks(_ worker: SimulatedWorker) {
-        for case .some(let server) in worker.servers {
-            if let client = server.client {
-                if client.server !== server || server.state != .active { fail("half a link to client \(client.identity)") }
-            } else if server.state == .idle || server.state == .used || server.state == .leaving {
-                if !server.owed.isEmpty || server.status != .idle || !server.backend.isClean {
-                    fail("worker \(worker.number): a free server is not clean")
-                }
-            }
+    private func checkLink(_ server: SimulatedServer) {
+        if let client = server.client {
+            if client.server !== server || server.state != .active { fail("\(server) is linked by half to \(client)") }
+            return
+        }
+        switch server.state {
+        case .idle, .used, .leaving:
+            if !server.owed.isEmpty || !server.backend.isClean { fail("\(server) is free and not clean") }
+        case .new, .tested, .active, .beingCanceled: break
         }
     }
 
@@ -118,36 +125,51 @@ extension World {
 
     private func checkPool(_ pool: Int) {
         let own = bounds[pool]
-        let parts = workers.map { $0.parts[pool] }
-        let open = parts.reduce(inFlight[pool]) { $0 + $1.pool.serverCount }
-        if own.servers.taken != open { fail("pool \(pool): \(own.servers.taken) permits for \(open) servers") }
-        // A lowered limit closes nothing at once; it must not be passed again.
-        if own.servers.taken > watch.taken[pool], let most = (parts.map { $0.pool.limits.serversMax }.max()) {
-            if own.servers.taken > most { fail("pool \(pool): \(own.servers.taken) servers, at most \(most) allowed") }
+        var open = inFlight[pool]
+        var serversMax = 0
+        var connectsMax = 0
+        for worker in workers {
+            let part = worker.parts[pool]
+            open += part.pool.serverCount
+            serversMax = max(serversMax, part.pool.limits.serversMax)
+            connectsMax = max(connectsMax, part.pool.limits.connectParallel)
+            checkWoken(part, worker.number)
         }
-        watch.taken[pool] = own.servers.taken
+        let taken = own.servers.taken
+        if taken != open { fail("pool \(pool): \(taken) permits for \(open) servers") }
+        // A lowered limit closes nothing at once; it must not be passed again.
+        if taken > watch.taken[pool], taken > serversMax {
+            fail("pool \(pool): \(taken) servers, at most \(serversMax) allowed")
+        }
+        watch.taken[pool] = taken
         let connecting = own.connecting.load(ordering: .relaxed)
+        if connecting > watch.connecting[pool], connecting > connectsMax {
+            fail("pool \(pool): \(connecting) connects at once")
+        }
+        watch.connecting[pool] = connecting
+        if touched == nil { checkConnecting(pool, connecting) }
+    }
+
+    private func checkConnecting(_ pool: Int, _ connecting: Int) {
         let counted = workers.reduce(0) { sum, worker in
             sum + worker.servers.count { $0?.pool == pool && $0?.countsAsConnecting == true }
         }
         if connecting != counted { fail("pool \(pool): \(connecting) connects counted, \(counted) under way") }
-        if connecting > watch.connecting[pool], let most = (parts.map { $0.pool.limits.connectParallel }.max()) {
-            if connecting > most { fail("pool \(pool): \(connecting) connects at once") }
-        }
-        watch.connecting[pool] = connecting
-        for (number, part) in parts.enumerated() { checkWoken(pool, part, number) }
     }
 
-    private func checkShared(_ bound: BoundCount, _ pools: [PoolBounds], before: Int, _ name: String) {
-        let open = pools.reduce(0) { $0 + $1.servers.taken }
-        if bound.taken != open { fail("\(name): \(bound.taken) permits for \(open) servers") }
-        if bound.taken > before, bound.limit > 0, bound.taken > bound.limit {
-            fail("\(name): \(bound.taken) servers, at most \(bound.limit) allowed")
+    private func checkShared(_ bound: BoundCount, _ pools: [PoolBounds], before: Int) {
+        let taken = bound.taken
+        var open = 0
+        for pool in pools { open += pool.servers.taken }
+        if taken != open { fail("\(taken) permits of a shared bound for \(open) servers") }
+        if taken > before, bound.limit > 0, taken > bound.limit {
+            fail("\(taken) servers in a shared bound, at most \(bound.limit) allowed")
         }
     }
 
     /// A client that waits is not overlooked: neither a free server of its pool in another worker, nor a permit.
-    private func checkWoken(_ pool: Int, _ part: PoolPart, _ number: Int) {
+    private func checkWoken(_ part: PoolPart, _ number: Int) {
+        let pool = part.pool.bounds.identity
         let index = pool * scenario.workers + number
         guard let first = part.line.first, !part.pool.isPaused else {
             watch.couldGrowSince[index] = .max
@@ -176,7 +198,9 @@ extension World {
         let since = min(watch.couldGrowSince[index], now)
         watch.couldGrowSince[index] = since
         let max = scenario.hasSharedBounds || part.hasFailed ? Self.wakeMaxMicroseconds : Self.promptWakeMaxMicroseconds
-        if now - since > max { fail("pool \(pool), worker \(number): a client waits although a server may be opened") }
+        guard now - since > max else { return }
+        let starved = [own.database, own.user].compactMap { $0.starved }
+        fail("\(first) of pool \(pool) waits in worker \(number) although a server may be opened; starved: \(starved)")
     }
 
     // MARK: At single steps
@@ -194,7 +218,7 @@ extension World {
 
     /// A client leaves the line with a server.
     func served(_ client: SimulatedClient) {
-        waitMax = max(waitMax, now - client.waitsSince)
+        if isCalm { waitMax = max(waitMax, now - max(client.waitsSince, scenario.calmAt)) }
         for worker in workers where worker.number != client.worker {
             let part = worker.parts[client.pool]
             guard !part.pool.isPaused, let other = part.line.first else { continue }
@@ -219,7 +243,8 @@ extension World {
     func checkEmpty() {
         for (pool, own) in bounds.enumerated() {
             if own.servers.taken != 0 || own.connecting.load(ordering: .relaxed) != 0 {
-                fail("pool \(pool): \(own.servers.taken) permits did not come back")
+                let left = workers.flatMap { $0.servers.compactMap { $0 }.filter { $0.pool == pool } }
+                fail("pool \(pool): \(own.servers.taken) permits did not come back: \(left.map { ($0, $0.state) })")
             }
         }
         for bound in databases + users {

@@ -24,7 +24,7 @@ enum SimulatedEvent {
 
 /// A message from one worker to another.
 enum SimulatedMessage {
-    case adoptServer(Backend, connectedAt: Int64, closeNeeded: Bool, needsCheck: Bool)
+    case adoptServer(Backend, connectedAt: Int64, closeNeeded: Bool, needsCheck: Bool, hasServed: Bool)
     case wantServer(pool: Int, worker: Int)
     case mayGrow(pool: Int)
     case evictIdle(pool: Int)
@@ -60,6 +60,11 @@ final class World {
     var evictions = 0
     var waitMax: Int64 = 0
     var watch: Watch
+    /// The worker whose state the current event may change; nil: any.
+    private(set) var touched: Int?
+    /// The pools that count in each database and user.
+    let databasePools: [[PoolBounds]]
+    let userPools: [[PoolBounds]]
     /// What went wrong first; the run ends with it.
     private(set) var violation: String?
     /// The last events, kept when one seed is replayed.
@@ -72,11 +77,14 @@ final class World {
         let users = scenario.userMax.map { BoundCount(limit: $0) }
         self.databases = databases
         self.users = users
-        bounds = (0..<scenario.pools).map { pool in
+        let bounds = (0..<scenario.pools).map { pool in
             PoolBounds(
                 identity: pool, database: databases[pool / scenario.users], user: users[pool % scenario.users],
                 workers: scenario.workers)
         }
+        self.bounds = bounds
+        databasePools = databases.map { bound in bounds.filter { $0.database === bound } }
+        userPools = users.map { bound in bounds.filter { $0.user === bound } }
         isPaused = Array(repeating: false, count: scenario.databases)
         mailboxes = Array(repeating: [], count: scenario.workers)
         mailboxTimes = Array(repeating: 0, count: scenario.workers)
@@ -93,14 +101,14 @@ final class World {
         queue = EventQueue()
     }
 
-    func fail(_ what: String) {
-        if violation == nil { violation = "\(what) (at \(now) us, step \(steps))" }
+    func fail(_ what: @autoclosure () -> String) {
+        if violation == nil { violation = "\(what()) (at \(now) us, step \(steps))" }
     }
 
     func note(_ text: @autoclosure () -> String) {
         guard trace != nil else { return }
         trace?.append("\(now) \(text())")
-        if let count = trace?.count, count > 400 { trace?.removeFirst(200) }
+        if let count = trace?.count, count > 4_000_000 { trace?.removeFirst(200) }
     }
 
     // MARK: Time
@@ -127,10 +135,24 @@ final class World {
             now = time
             steps += 1
             note("\(event)")
+            touched = worker(of: event)
             handle(event)
             if violation == nil { checkInvariants() }
         }
         if violation == nil { now = max(now, end) }
+    }
+
+    /// The one worker that an event concerns; nil when that is not known.
+    private func worker(of event: SimulatedEvent) -> Int? {
+        switch event {
+        case .tick(let worker), .mailbox(let worker): worker
+        case .clientActs(let client, _), .clientLeaves(let client): client.worker
+        case .connectEnds(let backend, _), .backendWorks(let backend), .reply(let backend, _),
+            .backendDisconnects(let backend), .detached(let backend):
+            backend.server?.worker
+        case .cancelArrives(let server, _), .cancelEnds(let server): server.worker
+        case .clientArrives, .fault, .calm: nil
+        }
     }
 
     private func handle(_ event: SimulatedEvent) {
