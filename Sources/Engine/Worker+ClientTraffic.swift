@@ -295,7 +295,7 @@ extension Worker {
 
     /// Buffers in use beyond which held bytes are copied to smaller memory, so that clients that wait cannot take all
     /// buffers from those that are served.
-    static var heldBuffersMax: Int { 2_048 }
+    static var heldBuffersMax: Int { 256 }
 
     /// Keeps bytes of a client that waits. Takes the caller's reference of the buffer.
     mutating func hold(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) {

@@ -153,9 +153,16 @@ extension Worker {
         return found
     }
 
+    /// Whether it is this worker's turn to close servers that are more than a shared number: two that did so in the
+    /// same moment could close one each where one is too many. Time is dealt out in ticks.
+    private var isTurnToShrink: Bool {
+        (now / Self.tickMicroseconds) % Int64(shared.workerCount) == Int64(number)
+    }
+
     private mutating func checkIdleServers(_ index: UInt32) {
         let pool = pools[index]
-        while let server = pool.pointee.pool.overflowServer(now: now, servers: serverLinks) {
+        let mayShrink = isTurnToShrink
+        while mayShrink, let server = pool.pointee.pool.overflowServer(now: now, servers: serverLinks) {
             closeServer(server, .overflowIdleTimeout)
         }
         for server in members(index, .idle) + members(index, .used) {
@@ -163,11 +170,11 @@ extension Worker {
             let idle = now - servers[server].pointee.activeAt
             if servers[server].pointee.closeNeeded {
                 closeServer(server, .closeNeeded)
-            } else if pool.pointee.pool.hasTooMany {
+            } else if mayShrink, pool.pointee.pool.hasTooMany {
                 closeServer(server, .tooMany)
             } else if isTooOld(server, pool) {
                 closeServer(server, .lifetimeOver)
-            } else if pool.pointee.timeouts.serverIdle > 0, idle > pool.pointee.timeouts.serverIdle,
+            } else if mayShrink, pool.pointee.timeouts.serverIdle > 0, idle > pool.pointee.timeouts.serverIdle,
                 pool.pointee.pool.bounds.servers.taken > pool.pointee.pool.limits.minimum
             {
                 closeServer(server, .idleTimeout)

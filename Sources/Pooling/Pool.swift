@@ -333,7 +333,10 @@ public struct Pool: ~Copyable {
     private func takePermit(first: Int64, now: Int64) -> Growth {
         // A permit of a shared bound is for the pool whose client has waited longest.
         for bound in [bounds.database, bounds.user] {
-            if let starved = bound.starved, starved.pool != bounds.identity, starved.since < first { return .none }
+            if let starved = bound.starved, starved.pool != bounds.identity, starved.since < first {
+                clearStarved()
+                return .none
+            }
         }
         let ordinary = limits.size == 0 ? 0 : limits.size + limits.overflow
         var permit = bounds.takePermit(poolMax: ordinary)
@@ -353,10 +356,11 @@ public struct Pool: ~Copyable {
             clearStarved()
             return .none
         case .databaseFull:
+            // It waits for one bound at a time: nobody may wait for the sake of a permit that it could not use yet.
+            bounds.user.clearStarved(pool: bounds.identity)
             bounds.database.markStarved(pool: bounds.identity, since: first)
             return .evict(bounds.database)
         case .userFull:
-            // The database has room, which this pool cannot use.
             bounds.database.clearStarved(pool: bounds.identity)
             bounds.user.markStarved(pool: bounds.identity, since: first)
             return .evict(bounds.user)

@@ -13,7 +13,7 @@ import CLinux
 struct BufferPool: ~Copyable {
     static var bufferBytes: Int { 16_384 }
     /// Beyond this many in use, a freed buffer's pages are given back.
-    static var residentBuffersMax: Int { 384 }
+    static var residentBuffersMax: Int { 512 }
 
     let buffersMax: Int
     private let memory: UnsafeMutableRawPointer

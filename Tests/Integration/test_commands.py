@@ -199,6 +199,45 @@ def test_reload_recycles_servers_whose_database_moved(weir, postgres):
     assert client.value("select current_database()") == "second"
 
 
+def test_reload_to_a_smaller_pool_closes_what_is_too_much(weir_factory, postgres):
+    weir = weir_factory(default_pool_size=4)
+    clients = [weir.connect() for _ in range(4)]
+    for client in clients:
+        client.query("begin")
+    weir.settings["default_pool_size"] = 2
+    weir.reload()
+    assert [client.value("select 1") for client in clients] == [1] * 4
+    for client in clients:
+        client.query("commit")
+    wait_until(lambda: postgres.server_count("app") == 2, "two servers are left")
+    stays_true(lambda: postgres.server_count("app") == 2, "and they stay", 0.3)
+
+
+def test_pause_in_session_mode_waits_for_the_clients_to_leave(weir_factory):
+    weir = weir_factory(pool_mode="session")
+    client = weir.connect()
+    client.value("select 1")
+    console = background(weir, "PAUSE")
+    assert console.is_silent(0.3)
+    assert client.value("select 2") == 2
+    client.terminate()
+    assert console.result().tags == ["PAUSE"]
+
+
+@pytest.mark.parametrize("command", ["PAUSE", "RECONNECT"])
+def test_server_fast_close_does_not_wait_for_the_end_of_a_session(weir_factory, postgres, command):
+    weir = weir_factory(pool_mode="session", server_fast_close=1)
+    busy, idle = weir.connect(), weir.connect()
+    busy.query("begin")
+    pid = idle.value("select pg_backend_pid()")
+    console = background(weir, command)
+    wait_until(lambda: pid not in [server["pid"] for server in postgres.servers()], "the idle session's server is gone")
+    assert busy.value("select 1") == 1, "a transaction is not cut short"
+    busy.query("commit")
+    assert console.result().tags == [command]
+    wait_until(lambda: postgres.server_count("app") == 0, "no server of a session is left")
+
+
 def test_reload_without_a_database_ends_its_clients(weir):
     client = weir.connect(database="second")
     client.value("select 1")
