@@ -32,6 +32,8 @@ struct PoolState: ~Copyable {
     var mode: PoolMode
     /// The reset query runs after each transaction too (`server_reset_query_always`).
     var resetsAlways = false
+    /// In session mode, servers that are to be closed do not wait for the end of the session (`server_fast_close`).
+    var closesFast = false
     var timeouts = Timeouts()
     /// What a server of this pool reported at login, as settings that clients start from.
     var defaults = ParameterSets.empty
@@ -75,6 +77,7 @@ struct PoolState: ~Copyable {
         let settings = configuration.settings
         self.options = options
         mode = configuration.poolMode(database: options, user: key.user)
+        closesFast = settings.serverFastClose
         resetsAlways = settings.serverResetQueryAlways
         pool.limits.size = configuration.poolSize(database: options, user: key.user)
         pool.limits.minimum = configuration.minPoolSize(database: options)

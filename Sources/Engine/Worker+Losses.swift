@@ -197,7 +197,7 @@ extension Worker {
             return ErrorFields(code: SQLState.idleInTransactionTimeout, message: reason.text)
         case .transactionTimeout:
             return ErrorFields(code: SQLState.transactionTimeout, message: reason.text)
-        case .databaseRemoved, .shuttingDown:
+        case .databaseRemoved, .shuttingDown, .closeNeeded, .pauseMode:
             return ErrorFields(code: SQLState.adminShutdown, message: reason.text)
         case .crashed:
             var error = Self.lossError

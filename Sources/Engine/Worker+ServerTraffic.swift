@@ -170,7 +170,12 @@ extension Worker {
         guard server.pointee.owed.isEmpty else { return }
         let pool = pools[UInt32(server.pointee.pool)]
         switch pool.pointee.mode {
-        case .session: return
+        case .session:
+            guard pool.pointee.closesFast, status == TransactionStatus.idle else { return }
+            if server.pointee.closeNeeded || pool.pointee.pool.isPaused {
+                closeServer(index, server.pointee.closeNeeded ? .closeNeeded : .pauseMode)
+            }
+            return
         case .transaction:
             if status != TransactionStatus.idle { return }
         case .statement:

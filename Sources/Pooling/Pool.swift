@@ -356,14 +356,23 @@ public struct Pool: ~Copyable {
             clearStarved()
             return .none
         case .databaseFull:
-            // It waits for one bound at a time: nobody may wait for the sake of a permit that it could not use yet.
-            bounds.user.clearStarved(pool: bounds.identity)
-            bounds.database.markStarved(pool: bounds.identity, since: first)
+            markStarved(bounds.database, other: bounds.user, since: first)
             return .evict(bounds.database)
         case .userFull:
-            bounds.database.clearStarved(pool: bounds.identity)
-            bounds.user.markStarved(pool: bounds.identity, since: first)
+            markStarved(bounds.user, other: bounds.database, since: first)
             return .evict(bounds.user)
+        }
+    }
+
+    /// The pool waits for `full`. The permit of the `other` bound is kept for it too while it has no server at all: it
+    /// would else find now this one taken and now that one, for ever. A pool that has servers goes on with them, and
+    /// nobody has to wait for the sake of a permit that it cannot use yet.
+    private func markStarved(_ full: BoundCount, other: BoundCount, since: Int64) {
+        full.markStarved(pool: bounds.identity, since: since)
+        if bounds.servers.taken == 0 {
+            other.markStarved(pool: bounds.identity, since: since)
+        } else {
+            other.clearStarved(pool: bounds.identity)
         }
     }
 
