@@ -90,6 +90,8 @@ struct Client {
     var wasNotified = false
     /// It stops receiving while it waits and more comes.
     var isReceivingStopped = false
+    /// A message from its server is only half passed on and will not be ended: nothing may be written after it.
+    var isReplyCut = false
     var isUnixSocket = false
     var isAdmin = false
     /// Counted in `max_client_conn` and the database's and user's client limits.

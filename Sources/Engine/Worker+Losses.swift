@@ -19,6 +19,7 @@ extension Worker {
     mutating func closeClient(_ index: UInt32, _ reason: ClientCloseReason) {
         let client = clients[index]
         logClosing(index, reason)
+        if client.pointee.server >= 0 { noteCutReply(index, UInt32(client.pointee.server)) }
         if client.pointee.state != .canceling { tellClient(index, reason) }
         let pool = client.pointee.pool
         if client.pointee.state == .canceling { cancelRequesterLeft(index) }
@@ -39,11 +40,21 @@ extension Worker {
 
     private mutating func tellClient(_ index: UInt32, _ reason: ClientCloseReason) {
         let client = clients[index]
-        guard let error = reason.message else { return loop.close(client.pointee.socket, flushing: true) }
+        guard let error = reason.message, !client.pointee.isReplyCut else {
+            return loop.close(client.pointee.socket, flushing: true)
+        }
         var writer = MessageWriter()
         writer.errorResponse(error)
         sendToClient(index, writer)
         loop.close(client.pointee.socket, flushing: true)
+    }
+
+    /// Bytes of ours in the middle of a server's message would be taken for a part of it.
+    private func noteCutReply(_ clientIndex: UInt32, _ serverIndex: UInt32) {
+        let server = servers[serverIndex]
+        if server.pointee.isPassing && !server.pointee.framer.isAtBoundary {
+            clients[clientIndex].pointee.isReplyCut = true
+        }
     }
 
     /// Gives back what the client held.
@@ -217,7 +228,7 @@ extension Worker {
         let client = clients[clientIndex]
         let server = servers[serverIndex]
         let pool = pools[UInt32(server.pointee.pool)]
-        let isHalfPassed = server.pointee.isPassing && !server.pointee.framer.isAtBoundary
+        noteCutReply(clientIndex, serverIndex)
         let inTransaction = server.pointee.transactionStatus != TransactionStatus.idle
         let isCommit = server.pointee.isCommitUnderWay && server.pointee.queryAt != 0
         let error = error(for: reason, isCommit: isCommit, server.pointee.lastWords?.error)
@@ -230,7 +241,7 @@ extension Worker {
             return waitAgain(clientIndex)
         }
         // A session's state is gone with its server, and a message that is half passed on cannot be ended.
-        if isHalfPassed || endsSession(reason) || pool.pointee.mode == .session {
+        if client.pointee.isReplyCut || endsSession(reason) || pool.pointee.mode == .session {
             var last = error
             last.severity = "FATAL"
             return closeClient(clientIndex, .fatal(last))

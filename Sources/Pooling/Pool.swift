@@ -96,6 +96,8 @@ public enum Growth: Equatable {
 public struct Pool: ~Copyable {
     /// By how much a starved pool's client must have waited longer before a server is closed in its favour.
     public static var starvationSlackMicroseconds: Int64 { 50_000 }
+    /// How long a client of a pool without servers waits before permits of both shared bounds are kept for it.
+    public static var reservationWaitMicroseconds: Int64 { 250_000 }
 
     /// What the workers share.
     public let bounds: PoolBounds
@@ -356,20 +358,20 @@ public struct Pool: ~Copyable {
             clearStarved()
             return .none
         case .databaseFull:
-            markStarved(bounds.database, other: bounds.user, since: first)
+            markStarved(bounds.database, other: bounds.user, since: first, now: now)
             return .evict(bounds.database)
         case .userFull:
-            markStarved(bounds.user, other: bounds.database, since: first)
+            markStarved(bounds.user, other: bounds.database, since: first, now: now)
             return .evict(bounds.user)
         }
     }
 
-    /// The pool waits for `full`. The permit of the `other` bound is kept for it too while it has no server at all: it
-    /// would else find now this one taken and now that one, for ever. A pool that has servers goes on with them, and
-    /// nobody has to wait for the sake of a permit that it cannot use yet.
-    private func markStarved(_ full: BoundCount, other: BoundCount, since: Int64) {
+    /// The pool waits for `full`. A pool that has waited long and has no server at all keeps the `other` bound's permit
+    /// from younger ones too: it would else find now this one taken and now that one, for ever. Nobody else makes
+    /// others wait for the sake of a permit that it cannot use yet.
+    private func markStarved(_ full: BoundCount, other: BoundCount, since: Int64, now: Int64) {
         full.markStarved(pool: bounds.identity, since: since)
-        if bounds.servers.taken == 0 {
+        if bounds.servers.taken == 0, now - since >= Self.reservationWaitMicroseconds {
             other.markStarved(pool: bounds.identity, since: since)
         } else {
             other.clearStarved(pool: bounds.identity)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import pytest
@@ -32,6 +33,22 @@ def refusal(weir, user: str = "app", database: str = "app") -> wire.ServerError:
     with pytest.raises(wire.ServerError) as raised:
         weir.raw().login(user, database, PASSWORD)
     return raised.value
+
+
+def most_servers_at_once(log: str) -> int:
+    """The most servers that were logged in together, by the log.
+
+    PostgreSQL's own list is not exact where servers are closed and opened in turn: a backend stands in it for a
+    moment after its connection was closed.
+    """
+    servers, most = set(), 0
+    for name, event in re.findall(r"(S-0x[0-9a-f]+): .* (new connection to server|closing because)", log):
+        if event == "closing because":
+            servers.discard(name)
+        else:
+            servers.add(name)
+        most = max(most, len(servers))
+    return most
 
 
 @pytest.mark.every_backend
@@ -165,7 +182,8 @@ def test_max_db_connections_is_shared_by_the_users_and_starves_none(weir_factory
         for thread in threads:
             thread.join(30)
     assert not problems
-    assert most[0] <= 2
+    assert most_servers_at_once(weir.log()) == 2
+    assert most[0] <= 4, "of which two are about to go"
 
 
 def test_max_db_connections_takes_an_idle_server_from_another_pool(weir_factory, postgres):

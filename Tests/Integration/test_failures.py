@@ -158,6 +158,28 @@ def test_death_in_the_middle_of_a_message_half_passed_on(weir, client, proxy):
     still_works(other)
 
 
+@pytest.mark.every_backend
+@pytest.mark.parametrize("way", ["the server dies", "the client is killed", "the query takes too long"])
+def test_nothing_is_written_into_a_message_half_passed_on(weir_factory, proxy, way):
+    """An error of Weir's own would complete the message, and the client would take it for data."""
+    limits = {"query_timeout": 1} if way == "the query takes too long" else {}
+    weir = weir_factory(databases={"app": f"host=127.0.0.1 port={proxy.port}"}, **limits)
+    client = weir.connect()
+    client.value("select 1")
+    (link,) = proxy.open_links
+    # A row of 1,000 bytes of which 105 come: its header and the beginning of its value.
+    row = wire.message("D", b"\0\1" + (994).to_bytes(4, "big") + b"v" * 994)[:105]
+    proxy.when_sent(b"select 'half'", lambda link: link.inject(row))
+    client.send(query("select 'half'"))
+    assert client.read_exactly(len(row)) == row
+    if way == "the server dies":
+        link.reset()
+    if way == "the client is killed":
+        weir.admin("KILL app")
+    with pytest.raises((EOFError, ConnectionResetError)):
+        client.read_exactly(1)
+
+
 def test_death_between_two_messages_of_an_answer(weir, client, proxy):
     """Whole messages were passed on; the error follows them in order."""
     client.send(parse("select 1") + bind() + describe() + execute() + flush())

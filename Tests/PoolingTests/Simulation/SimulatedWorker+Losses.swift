@@ -180,7 +180,7 @@ extension SimulatedWorker {
     private func keepMinimum(_ pool: Int) {
         guard parts[pool].pool.limits.minimum > 0 else { return }
         while case .open = parts[pool].pool.growToMinimum(now: now) {
-            world.opened(parts[pool], fromReserve: false)
+            world.opened(parts[pool], fromReserve: false, isForMinimum: true)
             openServer(pool)
         }
     }

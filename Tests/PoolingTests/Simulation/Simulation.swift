@@ -41,9 +41,6 @@ enum Simulation {
             world.closeEverything()
             if world.violation == nil { world.checkEmpty() }
         }
-        if getenv("WEIR_STATS") != nil {
-            print("STATS \(seed) \(world.steps) \(world.transactions) \(world.told) \(world.handOvers) \(world.evictions) \(world.waitMax)")
-        }
         return Result(
             violation: world.violation, trace: (world.trace ?? []).joined(separator: "\n"), steps: world.steps,
             transactions: world.transactions, told: world.told, handOvers: world.handOvers,

@@ -191,7 +191,7 @@ extension World {
             (limits.size == 0 || own.servers.taken < limits.size + limits.overflow) && own.database.hasRoom
             && own.user.hasRoom && own.connecting.load(ordering: .relaxed) < limits.connectParallel
             && now >= part.pool.retryAt && part.line.count > part.pool.count(.new) + part.pool.count(.tested)
-        guard hasPermit else {
+        guard hasPermit, !isReserved(own.database, first), !isReserved(own.user, first) else {
             watch.couldGrowSince[index] = .max
             return
         }
@@ -203,11 +203,21 @@ extension World {
         fail("\(first) of pool \(pool) waits in worker \(number) although a server may be opened; starved: \(starved)")
     }
 
+    /// Whether a pool that has waited long, longer than a client, keeps the permits of a bound for itself.
+    private func isReserved(_ bound: BoundCount, _ first: SimulatedClient) -> Bool {
+        guard let starved = bound.starved else { return false }
+        return starved.since < first.waitsSince && bounds[starved.pool].servers.taken == 0
+            && now - starved.since >= Pool.reservationWaitMicroseconds
+    }
+
     // MARK: At single steps
 
-    /// A permit was taken.
-    func opened(_ part: PoolPart, fromReserve: Bool) {
+    /// A permit was taken, for a client that waits unless it is for `min_pool_size`.
+    func opened(_ part: PoolPart, fromReserve: Bool, isForMinimum: Bool = false) {
         let limits = part.pool.limits
+        if !isForMinimum, part.line.count <= part.pool.count(.new) + part.pool.count(.tested) {
+            fail("pool \(part.pool.bounds.identity) opens more servers than clients wait")
+        }
         let taken = part.pool.bounds.servers.taken
         note("  pool \(part.pool.bounds.identity) opens server number \(taken)")
         guard limits.size > 0, taken > limits.size + limits.overflow else { return }

@@ -108,7 +108,7 @@ final class World {
     func note(_ text: @autoclosure () -> String) {
         guard trace != nil else { return }
         trace?.append("\(now) \(text())")
-        if let count = trace?.count, count > 4_000_000 { trace?.removeFirst(200) }
+        if let count = trace?.count, count > 2_000 { trace?.removeFirst(1_000) }
     }
 
     // MARK: Time
