@@ -167,8 +167,11 @@ extension Worker {
         guard server.pointee.client >= 0 else { return orphanAnswered(index) }
         countQuery(server, status)
         server.pointee.isCommitUnderWay = false
-        guard server.pointee.owed.isEmpty else { return }
         let pool = pools[UInt32(server.pointee.pool)]
+        if pool.pointee.mode == .statement, status != TransactionStatus.idle {
+            return closeServer(index, .statementModeTransaction)
+        }
+        guard server.pointee.owed.isEmpty else { return }
         switch pool.pointee.mode {
         case .session:
             guard pool.pointee.closesFast, status == TransactionStatus.idle else { return }
@@ -176,10 +179,8 @@ extension Worker {
                 closeServer(index, server.pointee.closeNeeded ? .closeNeeded : .pauseMode)
             }
             return
-        case .transaction:
+        case .transaction, .statement:
             if status != TransactionStatus.idle { return }
-        case .statement:
-            if status != TransactionStatus.idle { return closeServer(index, .statementModeTransaction) }
         }
         unlink(UInt32(server.pointee.client), index)
         if pool.pointee.resetsAlways { server.pointee.needsReset = true }

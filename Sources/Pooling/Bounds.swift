@@ -109,7 +109,7 @@ public final class PoolBounds: Sendable {
     }
 
     /// What a request for a permit brought.
-    public enum Permit: Equatable {
+    public enum Permit: Equatable, Sendable {
         /// The server may be opened.
         case granted
         /// The pool itself is at its size.

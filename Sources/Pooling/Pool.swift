@@ -60,7 +60,7 @@ public struct PoolLimits: Equatable, Sendable {
 }
 
 /// What happens to a server that has become free.
-public enum Assignment: Equatable {
+public enum Assignment: Equatable, Sendable {
     /// The client at the head of the line gets it.
     case serve(client: UInt32)
     /// It moves to a worker whose client has waited longer.
@@ -327,18 +327,16 @@ public struct Pool: ~Copyable {
         let minimum = limits.size == 0 ? limits.minimum : min(limits.minimum, limits.size)
         guard !isPaused, bounds.servers.taken < minimum, now >= retryAt,
             bounds.connecting.load(ordering: .relaxed) < limits.connectParallel,
+            !isForOthers(bounds.database, .max), !isForOthers(bounds.user, .max),
             bounds.takePermit(poolMax: minimum) == .granted
         else { return .none }
         return .open(fromReserve: false)
     }
 
     private func takePermit(first: Int64, now: Int64) -> Growth {
-        // A permit of a shared bound is for the pool whose client has waited longest.
-        for bound in [bounds.database, bounds.user] {
-            if let starved = bound.starved, starved.pool != bounds.identity, starved.since < first {
-                clearStarved()
-                return .none
-            }
+        if isForOthers(bounds.database, first) || isForOthers(bounds.user, first) {
+            clearStarved()
+            return .none
         }
         let ordinary = limits.size == 0 ? 0 : limits.size + limits.overflow
         var permit = bounds.takePermit(poolMax: ordinary)
@@ -364,6 +362,12 @@ public struct Pool: ~Copyable {
             markStarved(bounds.user, other: bounds.database, since: first, now: now)
             return .evict(bounds.user)
         }
+    }
+
+    /// A permit of a shared bound is for the pool whose client has waited longest.
+    private func isForOthers(_ bound: BoundCount, _ first: Int64) -> Bool {
+        guard let starved = bound.starved else { return false }
+        return starved.pool != bounds.identity && starved.since < first
     }
 
     /// The pool waits for `full`. A pool that has waited long and has no server at all keeps the `other` bound's permit

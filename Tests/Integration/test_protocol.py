@@ -254,6 +254,18 @@ def test_a_slow_reader_does_not_make_weir_buffer(weir, client):
     assert len(client.result().value) == 64 << 20
 
 
+@pytest.mark.parametrize("protocol", ["simple", "extended"])
+def test_a_pipelined_transaction_is_refused_in_statement_mode(weir_factory, protocol):
+    """At its first ReadyForQuery, whatever was sent behind it already."""
+    client = weir_factory(pool_mode="statement").connect()
+    ask = query if protocol == "simple" else extended
+    client.send(ask("begin") + ask("select 1") + ask("commit"))
+    with pytest.raises(wire.ServerError) as raised:
+        client.result()
+    assert (raised.value.severity, raised.value.sqlstate) == ("FATAL", "0A000")
+    assert client.is_closed_by_peer()
+
+
 @pytest.mark.sanitizer_short
 @pytest.mark.every_backend
 def test_replies_never_reach_another_client(weir):
