@@ -280,15 +280,29 @@ extension Worker {
             closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "bad packet header")))
             return .stopped
         }
-        let refusal = client.pointee.refusal?.error
-        if frame.tag != FrontendTag.flush && frame.tag != FrontendTag.copyData { client.pointee.refusal = nil }
-        var writer = MessageWriter()
         let payload = UnsafeRawBufferPointer(
             start: bytes + from + MessageFramer.headerBytes, count: frame.end - from - MessageFramer.headerBytes)
+        var refusal = client.pointee.refusal?.error
+        // Who rolls back a transaction that was lost gets what was asked for.
+        if client.pointee.responder.status == .failed, isRollback(frame.tag, payload) { refusal = nil }
+        if frame.tag != FrontendTag.flush && frame.tag != FrontendTag.copyData { client.pointee.refusal = nil }
+        var writer = MessageWriter()
         client.pointee.responder.received(tag: frame.tag, payload: payload, refusal: refusal, into: &writer)
         if !writer.bytes.isEmpty { sendToClient(index, writer) }
         client.pointee.activeAt = now
         return .answered(frame.end)
+    }
+
+    /// Whether a message asks for nothing but the end of the transaction.
+    private func isRollback(_ tag: UInt8, _ payload: UnsafeRawBufferPointer) -> Bool {
+        var text = payload
+        if tag == FrontendTag.parse, let name = payload.firstIndex(of: 0) {
+            text = UnsafeRawBufferPointer(rebasing: payload[(name + 1)...])
+        } else if tag != FrontendTag.query {
+            return false
+        }
+        guard let end = text.firstIndex(of: 0) else { return false }
+        return loneKeyword(UnsafeRawBufferPointer(rebasing: text[..<end])) == .rollback
     }
 
     // MARK: Bytes that wait
