@@ -96,6 +96,7 @@ public struct Settings: Sendable, Equatable {
     public var poolIdleTimeoutMicroseconds: Int64 = 0
     /// `max_prepared_statements`, in statements.
     public var maxPreparedStatements: Int = 0
+    public var maxClientPreparedStatements: Int = 0
     /// `track_extra_parameters`.
     public var trackExtraParameters: [String] = []
     /// `ignore_startup_parameters`.

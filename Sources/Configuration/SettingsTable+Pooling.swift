@@ -62,9 +62,13 @@ let sessionSettings: [Setting] = [
     .integer(
         "max_prepared_statements", \.maxPreparedStatements, default: "200", unit: "statements",
         """
-        Named prepared statements kept on one server. Named statements in transaction mode are not built yet: the \
-        value is accepted and will count from the version that has them. 0: none.
+        Prepared statements that one server may keep for its clients in transaction and statement mode; the one that \
+        was not used for longest goes first. 0: named statements are passed on as they are, and work in session mode \
+        only.
         """),
+    .integer(
+        "max_client_prepared_statements", \.maxClientPreparedStatements, default: "10000", unit: "statements",
+        "Names of prepared statements that one client may have at once; more is an error."),
     .list(
         "track_extra_parameters", \.trackExtraParameters, default: "IntervalStyle", fixed: true,
         """

@@ -68,7 +68,7 @@ struct Gather {
 }
 
 /// One client connection.
-struct Client {
+struct Client: ~Copyable {
     let generation: UInt32
     /// Unique in the process, for the console.
     let identifier: UInt64
@@ -100,6 +100,10 @@ struct Client {
     var held = HeldBytes.none
     var heldMore: [HeldBytes] = []
     var gather = Gather()
+    /// How many bytes of the gathered message are needed before it can be looked at.
+    var gatherWanted: Int32 = Int32(MessageFramer.headerBytes)
+    /// The names that it gave to prepared statements.
+    var statements = ClientStatements()
     var cancelKey = CancelKey(processID: 0, secret: 0)
     /// When it began to wait, or last sent a request, or became idle.
     var activeAt: Int64

@@ -32,6 +32,8 @@ struct PoolState: ~Copyable {
     var mode: PoolMode
     /// The reset query runs after each transaction too (`server_reset_query_always`).
     var resetsAlways = false
+    /// Statements of clients are renamed, so that any server will do for them (`max_prepared_statements`).
+    var tracksStatements = false
     /// In session mode, servers that are to be closed do not wait for the end of the session (`server_fast_close`).
     var closesFast = false
     var timeouts = Timeouts()
@@ -77,6 +79,7 @@ struct PoolState: ~Copyable {
         let settings = configuration.settings
         self.options = options
         mode = configuration.poolMode(database: options, user: key.user)
+        tracksStatements = mode != .session && settings.maxPreparedStatements > 0
         closesFast = settings.serverFastClose
         resetsAlways = settings.serverResetQueryAlways
         pool.limits.size = configuration.poolSize(database: options, user: key.user)

@@ -56,6 +56,14 @@ struct Server: ~Copyable {
     var owed = OwedReplies()
     var settings = ParameterSets.empty
     var gather = Gather()
+    /// The statements that were prepared on it under names of ours.
+    var statements = ServerStatements()
+    /// The names that the client gave in Parses that have not been answered, in their order.
+    var namesUnderWay: [[UInt8]] = []
+    /// The errors that take the place of the server's, in the order of the messages that stand for them.
+    var refusals: [Refusal] = []
+    /// A message that ends a reply is only partly there; the reply ends with it.
+    var endingTag: UInt8 = 0
     var processID: Int32 = 0
     var secret: [UInt8] = []
     /// Cancel requests that are on their way to it.

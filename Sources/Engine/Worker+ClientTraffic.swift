@@ -62,26 +62,33 @@ extension Worker {
         gatherHeader(index, buffer, from: consumed, end: end)
     }
 
-    /// Keeps the first bytes of a header that is cut by the end of a buffer.
+    /// Keeps bytes that cannot be looked at before more of them have come.
     private mutating func gatherHeader(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) {
         guard let kept = loop.allocateBuffer() else { return closeClient(index, .fatal(outOfBuffers)) }
         loop.memory(of: kept).copyMemory(from: loop.memory(of: buffer) + from, byteCount: end - from)
         clients[index].pointee.gather = Gather(buffer: kept, count: Int32(end - from))
     }
 
-    /// Adds bytes to a gathered header; once it is whole it is processed like any other buffer.
+    /// Adds bytes to what was gathered; once there are enough they are processed like any other buffer.
     private mutating func completeHeader(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) -> Int {
         let client = clients[index]
+        let generation = client.pointee.generation
         let gather = client.pointee.gather
         let have = Int(gather.count)
-        let take = min(MessageFramer.headerBytes - have, end - from)
-        // SAFETY: a header's five bytes fit any buffer; `take` is within what was received.
+        let wanted = Int(client.pointee.gatherWanted)
+        let take = min(wanted - have, end - from)
+        // SAFETY: what is wanted fits a buffer; `take` is within what was received.
         (loop.memory(of: gather.buffer) + have).copyMemory(from: loop.memory(of: buffer) + from, byteCount: take)
         client.pointee.gather.count += Int32(take)
-        guard have + take == MessageFramer.headerBytes else { return from + take }
+        guard have + take == wanted else { return from + take }
         client.pointee.gather = Gather()
-        _ = forward(index, gather.buffer, from: 0, end: MessageFramer.headerBytes)
-        loop.release(gather.buffer)
+        let consumed = forward(index, gather.buffer, from: 0, end: wanted)
+        if consumed < wanted, clients.isLive(index, generation: generation) {
+            // The header tells that more of the message is needed.
+            client.pointee.gather = Gather(buffer: gather.buffer, count: Int32(wanted))
+        } else {
+            loop.release(gather.buffer)
+        }
         return from + take
     }
 
@@ -94,6 +101,7 @@ extension Worker {
     private mutating func forward(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) -> Int {
         let client = clients[index]
         let bytes = UnsafeRawPointer(loop.memory(of: buffer))
+        let tracks = pools[UInt32(client.pointee.pool)].pointee.tracksStatements
         var offset = from
         var run = from
         while offset < end {
@@ -109,12 +117,27 @@ extension Worker {
                 }
             }
             let server = servers[UInt32(client.pointee.server)]
+            let before = client.pointee.framer
             let frame = client.pointee.framer.next(
                 bytes, from: offset, count: end, whole: .none, lengthMax: packetBytesMax)
             switch frame.kind {
             case .continuation: break
             case .message:
-                if !note(frame, bytes + offset, available: end - offset, client, server) {
+                if tracks, Self.isBatchMessage(frame.tag), !server.pointee.owed.isFull {
+                    switch batchMessage(index, frame, buffer, bytes, run: run, offset: offset) {
+                    case .pass: break
+                    case .rewritten(let next): run = next
+                    case .closed: return end
+                    case .needs(let count):
+                        if offset > run {
+                            loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
+                        }
+                        client.pointee.framer = before
+                        client.pointee.gatherWanted = Int32(count)
+                        return offset
+                    }
+                    noteQueryBegins(client, server)
+                } else if !note(frame, bytes + offset, available: end - offset, client, server) {
                     if offset > run {
                         loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
                     }
@@ -125,6 +148,7 @@ extension Worker {
                 if offset > run {
                     loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
                 }
+                client.pointee.gatherWanted = Int32(MessageFramer.headerBytes)
                 return offset
             case .invalid:
                 closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "bad packet header")))
@@ -178,12 +202,24 @@ extension Worker {
         default:
             return false
         }
-        if client.pointee.queryAt == 0 {
-            client.pointee.queryAt = now
-            server.pointee.queryAt = now
-            if client.pointee.transactionAt == 0 { client.pointee.transactionAt = now }
-        }
+        noteQueryBegins(client, server)
         return true
+    }
+
+    @inline(__always)
+    private func noteQueryBegins(_ client: UnsafeMutablePointer<Client>, _ server: UnsafeMutablePointer<Server>) {
+        guard client.pointee.queryAt == 0 else { return }
+        client.pointee.queryAt = now
+        server.pointee.queryAt = now
+        if client.pointee.transactionAt == 0 { client.pointee.transactionAt = now }
+    }
+
+    @inline(__always)
+    private static func isBatchMessage(_ tag: UInt8) -> Bool {
+        switch tag {
+        case FrontendTag.parse, FrontendTag.bind, FrontendTag.describe, FrontendTag.execute, FrontendTag.close: true
+        default: false
+        }
     }
 
     /// Remembers that COMMIT is under way: if the server dies now, nobody knows whether it was done.
@@ -197,7 +233,7 @@ extension Worker {
     }
 
     @inline(never)
-    private func noteCommitInParse(
+    func noteCommitInParse(
         _ bytes: UnsafeRawPointer, available: Int, _ server: UnsafeMutablePointer<Server>
     ) {
         var text = MessageFramer.headerBytes
@@ -242,7 +278,10 @@ extension Worker {
                 bytes, from: from, count: end, whole: .none, lengthMax: packetBytesMax)
             return .answered(frame.end)
         }
-        guard end - from >= MessageFramer.headerBytes else { return .cut }
+        guard end - from >= MessageFramer.headerBytes else {
+            client.pointee.gatherWanted = Int32(MessageFramer.headerBytes)
+            return .cut
+        }
         let tag = bytes.load(fromByteOffset: from, as: UInt8.self)
         switch tag {
         case FrontendTag.terminate:

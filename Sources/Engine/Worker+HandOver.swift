@@ -34,7 +34,9 @@ extension Worker {
             pool: pool.pointee.pool.bounds.identity, fd: fd, identifier: server.pointee.identifier,
             connectedAt: server.pointee.connectedAt, settings: settings, processID: server.pointee.processID,
             secret: server.pointee.secret, address: server.pointee.address, addressText: server.pointee.addressText,
-            closeNeeded: server.pointee.closeNeeded, needsCheck: server.pointee.needsCheck)
+            closeNeeded: server.pointee.closeNeeded, needsCheck: server.pointee.needsCheck,
+            hasStatements: server.pointee.statements.count > 0)
+        dropStatements(ofServer: index)
         pool.pointee.pool.departed(index, from: .leaving, servers: &serverLinks)
         if !server.pointee.gather.isEmpty { loop.release(server.pointee.gather.buffer) }
         parameterSets.release(server.pointee.settings)
@@ -78,6 +80,12 @@ extension Worker {
         }
         server.pointee.socket = loop.open(fd: message.fd, token: Token.make(.server, index))
         loop.startReceiving(server.pointee.socket)
+        if message.hasStatements {
+            // Their names are the other worker's.
+            move(index, to: .tested)
+            sendOwnQuery(index, "DEALLOCATE ALL", .reset)
+            return
+        }
         guard message.needsCheck else { return release(index) }
         move(index, to: .tested)
         sendCheck(index)

@@ -62,6 +62,7 @@ extension Worker {
         let client = clients[index]
         if client.pointee.state == .canceling { loop.close(client.pointee.socket, flushing: false) }
         dropHeld(index)
+        dropStatements(ofClient: index)
         if client.pointee.isCounted { shared.clients.giveBack() }
         if let user = client.pointee.user {
             user.clients.giveBack()
@@ -160,6 +161,7 @@ extension Worker {
             loop.close(server.pointee.socket, flushing: true)
         }
         if !server.pointee.gather.isEmpty { loop.release(server.pointee.gather.buffer) }
+        dropStatements(ofServer: index)
         connectEnded(index)
         pools[poolIndex].pointee.pool.closed(index, from: server.pointee.state, servers: &serverLinks)
         parameterSets.release(server.pointee.settings)

@@ -82,7 +82,9 @@ extension Worker {
         // SAFETY: five bytes are there by the guard above.
         let tag = bytes.load(as: UInt8.self)
         let length = Int(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 1, as: UInt32.self))) + 1
-        let isWhole = servers[index].pointee.phase != .ready || serverTags.whole.contains(tag)
+        let tracks = pools[UInt32(servers[index].pointee.pool)].pointee.tracksStatements
+        let whole = tracks ? serverTags.wholeWithStatements : serverTags.whole
+        let isWhole = servers[index].pointee.phase != .ready || whole.contains(tag)
         return isWhole ? max(length, MessageFramer.headerBytes) : MessageFramer.headerBytes
     }
 
@@ -96,16 +98,33 @@ extension Worker {
         var offset = from
         var run = from
         var passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
+        let tracks = pools[UInt32(server.pointee.pool)].pointee.tracksStatements
+        let watched = tracks ? serverTags.watchedWithStatements : serverTags.watched
+        let whole = tracks ? serverTags.wholeWithStatements : serverTags.whole
         while offset < end {
             let frame = server.pointee.framer.next(
-                bytes, from: offset, count: end, whole: serverTags.whole, lengthMax: 0x7FFF_FFFF)
+                bytes, from: offset, count: end, whole: whole, lengthMax: 0x7FFF_FFFF)
             switch frame.kind {
             case .continuation:
                 if !server.pointee.isPassing { run = frame.end }
+                if server.pointee.endingTag != 0, server.pointee.framer.isAtBoundary {
+                    run = endReply(index, server.pointee.endingTag, buffer, run: run, end: frame.end)
+                    server.pointee.endingTag = 0
+                    passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
+                }
             case .message:
                 server.pointee.isPassing = passes
-                if !serverTags.watched.contains(frame.tag) {
+                if !watched.contains(frame.tag) {
                     if !passes { run = frame.end }
+                } else if tracks, serverTags.replyEnds.contains(frame.tag) {
+                    if frame.tag == BackendTag.commandComplete { noteCommandComplete(index, frame, bytes + offset) }
+                    if !passes { run = frame.end }
+                    if server.pointee.framer.isAtBoundary {
+                        run = endReply(index, frame.tag, buffer, run: run, end: frame.end)
+                        passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
+                    } else {
+                        server.pointee.endingTag = frame.tag
+                    }
                 } else if frame.tag == BackendTag.readyForQuery {
                     guard frame.length == 6 else {
                         closeServer(index, .protocolViolation("bad ReadyForQuery"))
@@ -117,16 +136,18 @@ extension Worker {
                     if passes { pass(server, buffer, run: run, end: isRefused ? offset : frame.end) }
                     run = frame.end
                     receivedReadyForQuery(index, status)
+                    if servers.isLive(index, generation: generation), tracks { invent(index) }
                     guard servers.isLive(index, generation: generation) else { return end }
                     passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
                 } else {
                     let isPassed = watchedMessage(index, frame, bytes + offset, passes)
                     guard servers.isLive(index, generation: generation) else { return end }
+                    server.pointee.isPassing = isPassed
                     if !isPassed {
                         if passes, server.pointee.client >= 0 { pass(server, buffer, run: run, end: offset) }
-                        server.pointee.isPassing = false
                         run = frame.end
                     }
+                    passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
                 }
             case .incomplete:
                 if passes { pass(server, buffer, run: run, end: offset) }
@@ -139,6 +160,18 @@ extension Worker {
             offset = frame.end
         }
         if run < end, server.pointee.client >= 0 { pass(server, buffer, run: run, end: end) }
+        return end
+    }
+
+    /// A reply within a batch has ended at `end`; returns where the run goes on. It is cut where a reply is due that
+    /// the server does not send, or where the next reply is not for the client.
+    @inline(__always)
+    private mutating func endReply(_ index: UInt32, _ tag: UInt8, _ buffer: BufferID, run: Int, end: Int) -> Int {
+        let server = servers[index]
+        replyEnded(index, tag)
+        if server.pointee.owed.origin == .client, !server.pointee.owed.hasInvention { return run }
+        if server.pointee.client >= 0 { pass(server, buffer, run: run, end: end) }
+        invent(index)
         return end
     }
 
@@ -172,6 +205,7 @@ extension Worker {
             return closeServer(index, .statementModeTransaction)
         }
         guard server.pointee.owed.isEmpty else { return }
+        server.pointee.statements.settled()
         switch pool.pointee.mode {
         case .session:
             guard pool.pointee.closesFast, status == TransactionStatus.idle else { return }
@@ -232,9 +266,13 @@ extension Worker {
         case BackendTag.copyBothResponse:
             return passes
         case BackendTag.errorResponse:
+            let origin = server.pointee.owed.origin
+            let isReplaced = replaceError(index)
             server.pointee.owed.receivedError()
-            if isLastWord(index, frame, bytes) { return false }
-            if passes { return true }
+            forgetDiscarded(index)
+            if isReplaced || isLastWord(index, frame, bytes) { return false }
+            // A statement of the client's that cannot be prepared here is the client's error.
+            if passes || (origin == .statement && server.pointee.client >= 0) { return true }
             server.pointee.hasOwnError = true
             if server.pointee.client < 0, server.pointee.owed.isEmpty { idleServerSpoke(index, frame, bytes) }
             return false
@@ -297,7 +335,7 @@ extension Worker {
         let server = servers[index]
         let hasFailed = server.pointee.hasOwnError
         switch origin {
-        case .client: return
+        case .client, .statement, .refusal: return
         case .settings:
             if server.pointee.isOrphan { return orphanAnswered(index) }
             return settingsAnswered(index)

@@ -4,6 +4,7 @@
 //
 //     Worker+ClientLogin       from the first byte to ReadyForQuery
 //     Worker+ClientTraffic     client → server, the hot path
+//     Worker+Statements        prepared statements that follow their client
 //     Worker+ServerLogin       connect, log in, learn the server's parameters
 //     Worker+ServerTraffic     server → client, the hot path
 //     Worker+Attach            who gets a server, settings, release, growth
@@ -41,6 +42,18 @@ struct ServerTags {
         BackendTag.copyBothResponse, BackendTag.noticeResponse, BackendTag.notificationResponse)
     /// Their content is needed, so that they are looked at when they are there whole.
     let whole = TagSet(BackendTag.readyForQuery, BackendTag.parameterStatus)
+    /// Besides, those that end a reply within a batch, where statements are renamed.
+    let watchedWithStatements = TagSet(
+        BackendTag.readyForQuery, BackendTag.errorResponse, BackendTag.parameterStatus, BackendTag.copyInResponse,
+        BackendTag.copyBothResponse, BackendTag.noticeResponse, BackendTag.notificationResponse,
+        BackendTag.parseComplete, BackendTag.bindComplete, BackendTag.closeComplete, BackendTag.rowDescription,
+        BackendTag.noData, BackendTag.commandComplete, BackendTag.emptyQueryResponse, BackendTag.portalSuspended)
+    /// What ends the reply to one message of a batch.
+    let replyEnds = TagSet(
+        BackendTag.parseComplete, BackendTag.bindComplete, BackendTag.closeComplete, BackendTag.rowDescription,
+        BackendTag.noData, BackendTag.commandComplete, BackendTag.emptyQueryResponse, BackendTag.portalSuspended)
+    let wholeWithStatements = TagSet(
+        BackendTag.readyForQuery, BackendTag.parameterStatus, BackendTag.commandComplete)
     /// The messages of a login, which are all needed whole.
     let login = TagSet(
         BackendTag.authentication, BackendTag.backendKeyData, BackendTag.parameterStatus, BackendTag.readyForQuery,
@@ -51,6 +64,9 @@ struct ServerTags {
 struct Worker: ~Copyable {
     /// How often the timeouts are looked at.
     static var tickMicroseconds: Int64 { 100_000 }
+
+    /// What all prepared statements of a worker may take together.
+    static var statementBytesMax: Int { 1 << 30 }
 
     let shared: Shared
     let number: Int
@@ -65,6 +81,7 @@ struct Worker: ~Copyable {
     var clientLinks = LinkTable()
     var serverLinks = LinkTable()
     var parameterSets = ParameterSets()
+    var statements: StatementTable
     var listeners: [Listener] = []
     var messages: [WorkerMessage] = []
     var waitingJobs: [WaitingJob] = []
@@ -76,6 +93,8 @@ struct Worker: ~Copyable {
     /// Settings read on the hot path, copied out of the snapshot.
     var packetBytesMax: UInt32 = 0x7FFF_FFFF
     var isQueryProtocolForbidden = false
+    var serverStatementsMax = 0
+    var clientStatementsMax = 0
     var randomState = SystemRandomNumberGenerator()
 
     init(shared: Shared, number: Int, loop: consuming EventLoop, snapshot: ConfigurationSnapshot) {
@@ -83,6 +102,8 @@ struct Worker: ~Copyable {
         self.number = number
         self.loop = loop
         configuration = snapshot
+        statements = StatementTable(
+            worker: UInt32(number), seed: SystemRandomNumberGenerator.word(), bytesMax: Self.statementBytesMax)
         clients = Slab(cellsMax: CancelKey.slotsMax)
         servers = Slab(cellsMax: 1 << 20)
         cancels = Slab(cellsMax: 1 << 16)
@@ -96,6 +117,8 @@ struct Worker: ~Copyable {
     mutating func readHotSettings() {
         packetBytesMax = UInt32(clamping: settings.maxPacketSize)
         isQueryProtocolForbidden = settings.disablePqexec
+        serverStatementsMax = settings.maxPreparedStatements
+        clientStatementsMax = settings.maxClientPreparedStatements
     }
 
     // MARK: The loop
@@ -215,6 +238,14 @@ struct Worker: ~Copyable {
     mutating func sendToServer(_ index: UInt32, _ writer: borrowing MessageWriter) {
         let socket = servers[index].pointee.socket
         writer.bytes.withUnsafeBytes { loop.send(socket, copying: $0) }
+    }
+}
+
+extension SystemRandomNumberGenerator {
+    /// A random word.
+    static func word() -> UInt64 {
+        var generator = SystemRandomNumberGenerator()
+        return generator.next()
     }
 }
 

@@ -28,6 +28,8 @@ struct ServerHandOver: Sendable {
     var closeNeeded: Bool
     /// It was idle for so long that it is checked before use.
     var needsCheck: Bool
+    /// Statements were prepared on it under names of the worker that it comes from.
+    var hasStatements: Bool
 }
 
 /// A message to a worker.

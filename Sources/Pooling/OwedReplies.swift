@@ -1,19 +1,27 @@
-// What a server still owes: one entry for each request that will be answered by a ReadyForQuery, in the order in
-// which the requests were sent, each marked with who asked.
+// What a server still owes: an entry for each request that will be answered, in the order in which the requests were
+// sent, each marked with who asked.
 //
-//     client sends          the queue           server sends
+//     client sends          the queue                 server sends
 //     Q                     [Q]
-//     P B E S               [Q S]               … ReadyForQuery   → [S]
-//                                               … ReadyForQuery   → []      nothing owed
+//     P B E S               [Q P B E S]               … ReadyForQuery     → [P B E S]
+//                                                     ParseComplete       → [B E S]
+//                                                     ErrorResponse       → [S]          the rest is skipped
+//                                                     ReadyForQuery       → []           nothing owed
 //
 // A server may be given to another client only when nothing is owed: the queue is empty, no extended-protocol
 // batch is waiting for its Sync, and no COPY is taking data. Requests that Weir itself sends (settings, reset,
-// check) stand in the same queue, so that their replies are swallowed at their right place.
+// check, statements that a server lacks) stand in the same queue, so that their replies are swallowed at their right
+// place; replies that the server does not send because it was not asked (a statement that it has already) stand in it
+// to be invented at theirs.
+//
+// In session mode nothing is renamed, and the messages of a batch need no entries: only whether a batch is open.
 //
 // COPY FROM STDIN needs care. While a server takes copy data it ignores Sync and Flush (PostgreSQL manual,
 // section 55.2.6), and many drivers send Sync right after Execute. So when CopyInResponse arrives, the Syncs that
 // were sent before the end of the copy data are struck from the queue: the server will never answer them. The end
 // of the copy data is an entry of its own because a client may send it before CopyInResponse has come.
+
+import Wire
 
 /// Why a request was sent, and so what happens to its replies.
 public enum RequestOrigin: UInt8 {
@@ -27,55 +35,68 @@ public enum RequestOrigin: UInt8 {
     case check
     /// The `connect_query` of a new server; replies are swallowed.
     case connect
+    /// A statement is prepared or closed on the server for a client's batch; replies are swallowed, errors are not.
+    case statement
+    /// A message that can only fail stands for one that the client may not have sent: the error is replaced.
+    case refusal
+}
+
+/// A message of an extended-protocol batch that is answered by itself.
+public enum BatchMessage: UInt8 {
+    case parse = 0x40
+    case bind = 0x50
+    case describe = 0x60
+    case execute = 0x70
+    case close = 0x80
+}
+
+/// A reply that the server is not asked for and the client waits for.
+public enum InventedReply: UInt8 {
+    case parseComplete = 0x90
+    case closeComplete = 0xA0
 }
 
 /// The queue of expected replies of one server connection.
 public struct OwedReplies: ~Copyable {
-    /// The requests that stand in the queue.
-    enum Kind: UInt8 {
-        case query = 0x00
-        case sync = 0x10
-        case functionCall = 0x20
-        case copyEnd = 0x30
+    private enum Kind {
+        static var query: UInt8 { 0x00 }
+        static var sync: UInt8 { 0x10 }
+        static var functionCall: UInt8 { 0x20 }
+        static var copyEnd: UInt8 { 0x30 }
+        static var mask: UInt8 { 0xF0 }
     }
 
     /// How many requests may be under way at once on one server.
     public static var requestsMax: Int { 1 << 20 }
-    private static var initialCapacity: Int { 16 }
+    /// Stands for a Parse of the unnamed statement, which no table knows.
+    public static var noStatement: UInt64 { .max }
 
-    // A ring of entries, each origin | kind. The first entries live in place, more on the heap.
-    private var entries: UnsafeMutablePointer<UInt8>
-    private var capacity: Int
-    private var head = 0
-    private var count = 0
+    private var entries = Ring<UInt8>()
+    /// The statements of the Parse entries, of the Parses that are answered in the server's place, and of the Closes
+    /// that Weir sends itself, in their order.
+    private var parses = Ring<UInt64>()
     private var batchOpen = false
     private var copyIn = false
+    /// The server skips everything up to the next Sync, which has not been sent yet.
+    private var skipping = false
 
     /// A queue that owes nothing.
-    public init() {
-        entries = .allocate(capacity: Self.initialCapacity)
-        capacity = Self.initialCapacity
-    }
-
-    deinit { entries.deallocate() }
+    public init() {}
 
     /// Whether the server owes nothing and may serve somebody else.
     @inlinable public var isEmpty: Bool { isSettled }
 
-    @usableFromInline var isSettled: Bool { count == 0 && !batchOpen && !copyIn }
+    @usableFromInline var isSettled: Bool { entries.count == 0 && !batchOpen && !copyIn }
 
     /// The number of ReadyForQuery messages that are still to come.
-    public var readyForQueryCount: Int {
-        var found = 0
-        for index in 0..<count where entry(index) & 0xF0 != Kind.copyEnd.rawValue { found += 1 }
-        return found
-    }
+    public var readyForQueryCount: Int { countOfReady { _ in true } }
 
     /// The number of ReadyForQuery messages that the client, not Weir, waits for.
-    public var clientRequestCount: Int {
+    public var clientRequestCount: Int { countOfReady { $0 & 0x0F == RequestOrigin.client.rawValue } }
+
+    private func countOfReady(_ matches: (UInt8) -> Bool) -> Int {
         var found = 0
-        for index in 0..<count
-        where entry(index) & 0xF0 != Kind.copyEnd.rawValue && entry(index) & 0x0F == RequestOrigin.client.rawValue {
+        for index in 0..<entries.count where entries[index] & Kind.mask <= Kind.functionCall && matches(entries[index]) {
             found += 1
         }
         return found
@@ -87,114 +108,260 @@ public struct OwedReplies: ~Copyable {
     /// Whether messages of the extended protocol were sent that no Sync has followed.
     public var isBatchOpen: Bool { batchOpen }
 
+    /// Whether the server throws away what it is sent until the next Sync.
+    public var isSkipping: Bool { skipping }
+
     /// Whether another request fits.
-    public var isFull: Bool { count >= Self.requestsMax }
+    public var isFull: Bool { entries.count >= Self.requestsMax }
 
     /// Who gets the next reply: the client unless the oldest request is one of Weir's own.
     public var origin: RequestOrigin {
-        count == 0 ? .client : RequestOrigin(rawValue: entry(0) & 0x0F) ?? .client
+        entries.count == 0 ? .client : RequestOrigin(rawValue: entries[0] & 0x0F) ?? .client
     }
 
     // MARK: Requests sent
 
     /// A simple query was sent.
     public mutating func sentQuery(_ origin: RequestOrigin) {
-        append(.query, origin)
+        append(Kind.query | origin.rawValue)
     }
 
     /// The client sent FunctionCall.
     public mutating func sentFunctionCall() {
-        append(.functionCall, .client)
+        append(Kind.functionCall)
     }
 
-    /// The client sent a message of the extended protocol that belongs to a batch (Parse, Bind, Execute, …).
-    @inlinable public mutating func sentBatchMessage() { openBatch() }
+    /// A message of a batch was sent whose reply is not followed (session mode).
+    public mutating func sentBatchMessage() { batchOpen = true }
 
-    @usableFromInline mutating func openBatch() { batchOpen = true }
+    /// A message of a batch was sent.
+    ///
+    /// - Parameter statement: for a Parse, what is prepared; `takeDiscarded` tells it if the server skips it.
+    public mutating func sent(_ message: BatchMessage, _ origin: RequestOrigin, statement: UInt64 = noStatement) {
+        precondition(!skipping, "what the server skips is passed on without an entry")
+        batchOpen = true
+        append(message.rawValue | origin.rawValue)
+        if Self.namesStatement(message.rawValue | origin.rawValue) { parses.append(statement) }
+    }
+
+    /// Whether an entry has its statement in `parses`.
+    private static func namesStatement(_ entry: UInt8) -> Bool {
+        switch entry & Kind.mask {
+        case BatchMessage.parse.rawValue, InventedReply.parseComplete.rawValue: true
+        case BatchMessage.close.rawValue: entry & 0x0F == RequestOrigin.statement.rawValue
+        default: false
+        }
+    }
+
+    /// A message of a batch was answered in the server's place: true when the reply is due now, before anything else;
+    /// otherwise it comes out of `nextInvention` when it is.
+    public mutating func invented(_ reply: InventedReply, statement: UInt64 = noStatement) -> Bool {
+        precondition(!skipping, "what the server skips is passed on without an entry")
+        batchOpen = true
+        if entries.count == 0 { return true }
+        append(reply.rawValue)
+        if reply == .parseComplete { parses.append(statement) }
+        return false
+    }
 
     /// The client sent Sync.
     public mutating func sentSync() {
         // A server that takes copy data ignores Sync: the one after CopyDone is answered.
         guard !copyIn else { return }
         batchOpen = false
-        append(.sync, .client)
+        skipping = false
+        append(Kind.sync)
     }
 
     /// The client sent CopyDone or CopyFail.
     public mutating func sentCopyEnd() {
         if copyIn {
             copyIn = false
-        } else if count > 0 || batchOpen {
-            append(.copyEnd, .client)
+        } else if !skipping, entries.count > 0 || batchOpen {
+            append(Kind.copyEnd)
         }
     }
 
     // MARK: Replies received
 
-    /// The server sent CopyInResponse: it ignores every Sync up to the end of the copy data.
-    public mutating func receivedCopyInResponse() {
-        let isSimple = count > 0 && entry(0) & 0xF0 == Kind.query.rawValue
-        var index = isSimple ? 1 : 0
-        while index < count, entry(index) & 0xF0 == Kind.sync.rawValue { index += 1 }
-        let ended = index < count && entry(index) & 0xF0 == Kind.copyEnd.rawValue
-        if ended { index += 1 }
-        // A simple query's own entry stays: its ReadyForQuery follows the copy.
-        let struck = index - (isSimple ? 1 : 0)
-        if struck > 0 {
-            let origin = entry(0)
-            head = (head + struck) & (capacity - 1)
-            count -= struck
-            if isSimple { entries[head] = origin }
-        }
-        copyIn = !ended
-        if !isSimple && !ended { batchOpen = true }
+    /// What the end of a reply means for the statements that are known.
+    public enum ReplyEnd: Equatable {
+        /// Nothing.
+        case nothing
+        /// A Parse by which the client gave a name to a statement was answered.
+        case namedParse
+        /// A statement that Weir had closed is gone from the server.
+        case closedStatement(UInt64)
     }
 
-    /// The server sent ErrorResponse, which ends a COPY.
+    /// The server sent a message that may end the reply to a message of a batch.
+    public mutating func received(_ tag: UInt8) -> ReplyEnd {
+        guard entries.count > 0 else { return .nothing }
+        let entry = entries[0]
+        let kind = entry & Kind.mask
+        let isLast: Bool =
+            switch tag {
+            case BackendTag.parseComplete: kind == BatchMessage.parse.rawValue
+            case BackendTag.bindComplete: kind == BatchMessage.bind.rawValue
+            case BackendTag.closeComplete: kind == BatchMessage.close.rawValue
+            case BackendTag.rowDescription, BackendTag.noData: kind == BatchMessage.describe.rawValue
+            case BackendTag.commandComplete, BackendTag.emptyQueryResponse, BackendTag.portalSuspended:
+                kind == BatchMessage.execute.rawValue
+            default: false
+            }
+        guard isLast else { return .nothing }
+        copyIn = false
+        entries.removeFirst()
+        guard Self.namesStatement(entry) else { return .nothing }
+        let statement = parses[0]
+        parses.removeFirst()
+        if kind == BatchMessage.close.rawValue { return .closedStatement(statement) }
+        let isClients = entry & 0x0F == RequestOrigin.client.rawValue
+        return isClients && statement != Self.noStatement ? .namedParse : .nothing
+    }
+
+    /// Whether a reply is due now that the server will not send.
+    public var hasInvention: Bool {
+        entries.count > 0 && entries[0] & Kind.mask >= InventedReply.parseComplete.rawValue
+    }
+
+    /// The reply that is due now and that the server will not send; call until nil after each reply.
+    public mutating func nextInvention() -> InventedReply? {
+        guard entries.count > 0, let reply = InventedReply(rawValue: entries[0] & Kind.mask) else { return nil }
+        entries.removeFirst()
+        if reply == .parseComplete { parses.removeFirst() }
+        return reply
+    }
+
+    /// The server sent CopyInResponse: it ignores every Sync up to the end of the copy data.
+    public mutating func receivedCopyInResponse() {
+        // The request that is being answered keeps its entry, if it has one.
+        let first = entries.count > 0 && entries[0] & Kind.mask != Kind.sync && entries[0] & Kind.mask != Kind.copyEnd
+            ? 1 : 0
+        var index = first
+        while index < entries.count, entries[index] & Kind.mask == Kind.sync { index += 1 }
+        let ended = index < entries.count && entries[index] & Kind.mask == Kind.copyEnd
+        if ended { index += 1 }
+        entries.remove(first..<index)
+        copyIn = !ended
+        if !ended, first == 0 || entries[0] & Kind.mask != Kind.query { batchOpen = true }
+    }
+
+    /// The server sent ErrorResponse: it ends a COPY, and in a batch everything up to the Sync is skipped.
     public mutating func receivedError() {
         copyIn = false
+        guard entries.count > 0, entries[0] & Kind.mask >= BatchMessage.parse.rawValue else { return }
+        while entries.count > 0, entries[0] & Kind.mask != Kind.sync { dropFirst() }
+        skipping = entries.count == 0 && batchOpen
     }
 
     /// The server sent ReadyForQuery; returns who had asked, or nil when nothing was owed.
     public mutating func receivedReadyForQuery() -> RequestOrigin? {
         // The end of copy data that the server did not want was ignored by it.
-        dropCopyEnds()
-        guard count > 0 else { return nil }
-        let origin = RequestOrigin(rawValue: entry(0) & 0x0F) ?? .client
-        head = (head + 1) & (capacity - 1)
-        count -= 1
+        while entries.count > 0, entries[0] & Kind.mask > Kind.functionCall { dropFirst() }
+        guard entries.count > 0 else { return nil }
+        let origin = RequestOrigin(rawValue: entries[0] & 0x0F) ?? .client
+        entries.removeFirst()
         copyIn = false
-        dropCopyEnds()
+        while entries.count > 0, entries[0] & Kind.mask == Kind.copyEnd { entries.removeFirst() }
         return origin
     }
 
-    private mutating func dropCopyEnds() {
-        while count > 0, entry(0) & 0xF0 == Kind.copyEnd.rawValue {
-            head = (head + 1) & (capacity - 1)
-            count -= 1
+    // MARK: Statements that were not prepared after all
+
+    /// A message that the server has skipped or refused, and what it was to do.
+    public enum Discarded: Equatable {
+        /// A Parse that was sent; the client's own, or one of Weir's.
+        case parse(UInt64, isClients: Bool)
+        /// A Parse of the client's that was not sent because the server has the statement.
+        case inventedParse(UInt64)
+        /// A message that stood for one that had to be refused.
+        case refusal
+        /// The statement is still on the server.
+        case close(UInt64)
+    }
+
+    private var discarded: [Discarded] = []
+
+    /// The messages that the server has skipped, the oldest first; nil when there are no more.
+    public mutating func takeDiscarded() -> Discarded? {
+        discarded.isEmpty ? nil : discarded.removeFirst()
+    }
+
+    private mutating func dropFirst() {
+        let entry = entries[0]
+        entries.removeFirst()
+        guard Self.namesStatement(entry) else { return }
+        let statement = parses[0]
+        parses.removeFirst()
+        let origin = entry & 0x0F
+        if entry & Kind.mask == BatchMessage.close.rawValue {
+            discarded.append(.close(statement))
+        } else if origin == RequestOrigin.refusal.rawValue {
+            discarded.append(.refusal)
+        } else if statement != Self.noStatement {
+            let isSent = entry & Kind.mask == BatchMessage.parse.rawValue
+            discarded.append(
+                isSent
+                    ? .parse(statement, isClients: origin == RequestOrigin.client.rawValue) : .inventedParse(statement))
         }
     }
 
-    // MARK: The ring
+    private mutating func append(_ entry: UInt8) {
+        precondition(entries.count < Self.requestsMax, "the caller asks isFull first")
+        entries.append(entry)
+    }
+}
 
-    private func entry(_ index: Int) -> UInt8 {
-        // SAFETY: callers pass an index below `count` ≤ `capacity`; the mask keeps it inside the ring.
-        entries[(head + index) & (capacity - 1)]
+/// A queue in a ring of memory that grows and never shrinks.
+struct Ring<Element: BitwiseCopyable>: ~Copyable {
+    private static var initialCapacity: Int { 16 }
+    private var memory: UnsafeMutablePointer<Element>?
+    private var capacity = 0
+    private var head = 0
+    private(set) var count = 0
+
+    init() {}
+
+    deinit { memory?.deallocate() }
+
+    subscript(index: Int) -> Element {
+        precondition(index >= 0 && index < count)
+        // SAFETY: the index is below `count` ≤ `capacity`, so there is memory, and the mask keeps it inside.
+        return memory.unsafelyUnwrapped[(head + index) & (capacity - 1)]
     }
 
-    private mutating func append(_ kind: Kind, _ origin: RequestOrigin) {
-        precondition(count < Self.requestsMax, "the caller asks isFull first")
+    mutating func append(_ element: Element) {
         if count == capacity { grow() }
-        entries[(head + count) & (capacity - 1)] = kind.rawValue | origin.rawValue
+        // SAFETY: `grow` has made memory for one more.
+        memory.unsafelyUnwrapped[(head + count) & (capacity - 1)] = element
         count += 1
     }
 
+    mutating func removeFirst() {
+        precondition(count > 0)
+        head = (head + 1) & (capacity - 1)
+        count -= 1
+    }
+
+    /// Takes out a range near the front; what stood before it moves up.
+    mutating func remove(_ range: Range<Int>) {
+        precondition(range.lowerBound >= 0 && range.upperBound <= count)
+        guard !range.isEmpty, let memory else { return }
+        for index in (0..<range.lowerBound).reversed() {
+            memory[(head + index + range.count) & (capacity - 1)] = memory[(head + index) & (capacity - 1)]
+        }
+        head = (head + range.count) & (capacity - 1)
+        count -= range.count
+    }
+
     private mutating func grow() {
-        let larger = UnsafeMutablePointer<UInt8>.allocate(capacity: capacity * 2)
-        for index in 0..<count { larger[index] = entry(index) }
-        entries.deallocate()
-        entries = larger
-        capacity *= 2
+        let larger = max(Self.initialCapacity, capacity * 2)
+        let made = UnsafeMutablePointer<Element>.allocate(capacity: larger)
+        for index in 0..<count { made[index] = self[index] }
+        memory?.deallocate()
+        memory = made
+        capacity = larger
         head = 0
     }
 }

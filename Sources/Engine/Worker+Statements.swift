@@ -1,0 +1,382 @@
+// Prepared statements that follow their client. A client's names mean statements of the worker's table; on servers they
+// have names of ours (`WEIR_…`), and any server will do:
+//
+//     client sends           goes to a server that has it      … that has it not
+//     Parse "q" SELECT …     nothing; ParseComplete invented   Parse "WEIR_0_7" SELECT …
+//     Bind "q"               Bind "WEIR_0_7"                   Parse "WEIR_0_7" (swallowed), Bind "WEIR_0_7"
+//     Close "q"              nothing; CloseComplete invented
+//
+// Only names are exchanged: what follows a name goes on from the buffer in which it came. A batch stays one write.
+// Where PostgreSQL would report an error (a name that is taken, or unknown) it is PostgreSQL that reports it, at its
+// right place and with its consequences for the transaction.
+
+import Configuration
+import Console
+import Pooling
+import Reactor
+import Wire
+
+/// What becomes of a message of a batch.
+enum BatchOutcome {
+    /// It is passed on as it is.
+    case pass
+    /// What comes before `next` has been sent or dropped; the run goes on there.
+    case rewritten(next: Int)
+    /// So many of its bytes are needed first.
+    case needs(Int)
+    /// The client is gone.
+    case closed
+}
+
+extension Worker {
+    /// The largest message that is gathered to be renamed.
+    static var statementMessageBytesMax: Int { EventLoop.bufferBytes }
+
+    /// Looks at a message of the extended protocol. `bytes` is the buffer's memory; the message begins at `offset`, and
+    /// what precedes it from `run` on has not been sent yet.
+    mutating func batchMessage(
+        _ index: UInt32, _ frame: Frame, _ buffer: BufferID, _ bytes: UnsafeRawPointer, run: Int, offset: Int
+    ) -> BatchOutcome {
+        let client = clients[index]
+        let serverIndex = UInt32(client.pointee.server)
+        let server = servers[serverIndex]
+        // What the server skips anyway needs no renaming, and must not change what is known.
+        if server.pointee.owed.isSkipping { return .pass }
+        let payload = UnsafeRawBufferPointer(
+            start: bytes + offset + MessageFramer.headerBytes, count: frame.end - offset - MessageFramer.headerBytes)
+        let isWhole = frame.end - offset == frame.length
+        switch frame.tag {
+        case FrontendTag.execute:
+            server.pointee.owed.sent(.execute, .client)
+            return .pass
+        case FrontendTag.parse:
+            pools[UInt32(client.pointee.pool)].pointee.totals.clientParses &+= 1
+            if server.pointee.transactionStatus != TransactionStatus.idle {
+                noteCommitInParse(bytes + offset, available: frame.end - offset, server)
+            }
+            guard payload.first != 0 else {
+                server.pointee.owed.sent(.parse, .client)
+                return .pass
+            }
+            guard isWhole else { return needs(index, frame) }
+            return parse(index, serverIndex, frame, buffer, payload, run: run, offset: offset)
+        case FrontendTag.bind:
+            pools[UInt32(client.pointee.pool)].pointee.totals.binds &+= 1
+            return bind(index, serverIndex, frame, buffer, payload, isWhole, run: run, offset: offset)
+        default:
+            guard payload.count > 1 || isWhole else { return needs(index, frame) }
+            let isStatement = payload.first == UInt8(ascii: "S") && payload.count > 1 && payload[1] != 0
+            guard isStatement else {
+                server.pointee.owed.sent(frame.tag == FrontendTag.describe ? .describe : .close, .client)
+                return .pass
+            }
+            guard isWhole else { return needs(index, frame) }
+            return frame.tag == FrontendTag.describe
+                ? describe(index, serverIndex, frame, buffer, payload, run: run, offset: offset)
+                : close(index, serverIndex, frame, buffer, payload, run: run, offset: offset)
+        }
+    }
+
+    private mutating func needs(_ index: UInt32, _ frame: Frame) -> BatchOutcome {
+        guard frame.length <= Self.statementMessageBytesMax else {
+            closeClient(
+                index,
+                .fatal(
+                    fatalFields(
+                        SQLState.programLimitExceeded, "prepared statement is too large",
+                        detail: "A named statement may have at most \(Self.statementMessageBytesMax) bytes.")))
+            return .closed
+        }
+        return .needs(frame.length)
+    }
+
+    // MARK: The four messages that name a statement
+
+    private mutating func parse(
+        _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame, _ buffer: BufferID, _ payload: UnsafeRawBufferPointer,
+        run: Int, offset: Int
+    ) -> BatchOutcome {
+        let client = clients[index]
+        let server = servers[serverIndex]
+        guard let nameEnd = payload.firstIndex(of: 0) else { return malformed(index) }
+        let name = identifier(payload[..<nameEnd])
+        let body = UnsafeRawBufferPointer(rebasing: payload[(nameEnd + 1)...])
+        flush(serverIndex, buffer, run: run, offset: offset)
+        guard let id = statements.intern(body) else {
+            return refuse(serverIndex, frame, outOfStatementMemory)
+        }
+        switch client.pointee.statements.define(name, as: id, limit: clientStatementsMax) {
+        case .defined: break
+        case .alreadyDefined:
+            statements.release(id)
+            return refuse(serverIndex, frame, duplicate(name))
+        case .tooMany(let limit):
+            statements.release(id)
+            return refuse(serverIndex, frame, tooMany(limit))
+        }
+        if server.pointee.statements.touch(id) {
+            if server.pointee.owed.invented(.parseComplete, statement: id.rawValue) {
+                send(index, .parseComplete)
+            } else {
+                server.pointee.namesUnderWay.append(Array(name))
+            }
+            return .rewritten(next: frame.end)
+        }
+        makeRoom(serverIndex, for: id)
+        server.pointee.owed.sent(.parse, .client, statement: id.rawValue)
+        server.pointee.namesUnderWay.append(Array(name))
+        pools[UInt32(client.pointee.pool)].pointee.totals.serverParses &+= 1
+        sendHeader(serverIndex, FrontendTag.parse, before: UnsafeRawBufferPointer(start: nil, count: 0), id, rest: body.count)
+        return .rewritten(next: offset + MessageFramer.headerBytes + nameEnd + 1)
+    }
+
+    private mutating func bind(
+        _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame, _ buffer: BufferID, _ payload: UnsafeRawBufferPointer,
+        _ isWhole: Bool, run: Int, offset: Int
+    ) -> BatchOutcome {
+        let server = servers[serverIndex]
+        guard let portalEnd = payload.firstIndex(of: 0),
+            let nameEnd = payload[(portalEnd + 1)...].firstIndex(of: 0)
+        else { return isWhole ? malformed(index) : needsNames(index, frame, available: frame.end - offset) }
+        let name = identifier(payload[(portalEnd + 1)..<nameEnd])
+        guard !name.isEmpty, let id = clients[index].pointee.statements.find(name) else {
+            // The unnamed statement, or a name that nobody gave: PostgreSQL knows what to say.
+            server.pointee.owed.sent(.bind, .client)
+            return .pass
+        }
+        flush(serverIndex, buffer, run: run, offset: offset)
+        ensure(serverIndex, id)
+        server.pointee.owed.sent(.bind, .client)
+        let portal = UnsafeRawBufferPointer(rebasing: payload[...portalEnd])
+        let consumed = MessageFramer.headerBytes + nameEnd + 1
+        sendHeader(serverIndex, FrontendTag.bind, before: portal, id, rest: frame.length - consumed)
+        return .rewritten(next: offset + consumed)
+    }
+
+    /// A Bind is passed on as it comes; only its names must be there.
+    private mutating func needsNames(_ index: UInt32, _ frame: Frame, available: Int) -> BatchOutcome {
+        let wanted = min(frame.length, Self.statementMessageBytesMax)
+        return wanted > available ? .needs(wanted) : malformed(index)
+    }
+
+    private mutating func describe(
+        _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame, _ buffer: BufferID, _ payload: UnsafeRawBufferPointer,
+        run: Int, offset: Int
+    ) -> BatchOutcome {
+        guard let nameEnd = payload.firstIndex(of: 0) else { return malformed(index) }
+        let name = identifier(payload[1..<nameEnd])
+        let server = servers[serverIndex]
+        guard let id = clients[index].pointee.statements.find(name) else {
+            server.pointee.owed.sent(.describe, .client)
+            return .pass
+        }
+        flush(serverIndex, buffer, run: run, offset: offset)
+        ensure(serverIndex, id)
+        server.pointee.owed.sent(.describe, .client)
+        let kind = UnsafeRawBufferPointer(rebasing: payload[..<1])
+        sendHeader(serverIndex, FrontendTag.describe, before: kind, id, rest: 0)
+        return .rewritten(next: frame.end)
+    }
+
+    private mutating func close(
+        _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame, _ buffer: BufferID, _ payload: UnsafeRawBufferPointer,
+        run: Int, offset: Int
+    ) -> BatchOutcome {
+        guard let nameEnd = payload.firstIndex(of: 0) else { return malformed(index) }
+        let name = identifier(payload[1..<nameEnd])
+        flush(serverIndex, buffer, run: run, offset: offset)
+        if let id = clients[index].pointee.statements.remove(name) { statements.release(id) }
+        if servers[serverIndex].pointee.owed.invented(.closeComplete) { send(index, .closeComplete) }
+        return .rewritten(next: frame.end)
+    }
+
+    /// PostgreSQL looks at the first 63 bytes of a name (NAMEDATALEN).
+    private func identifier(_ name: Slice<UnsafeRawBufferPointer>) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(rebasing: name.prefix(63))
+    }
+
+    private mutating func malformed(_ index: UInt32) -> BatchOutcome {
+        closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "failed to parse packet")))
+        return .closed
+    }
+
+    // MARK: What goes to the server
+
+    private mutating func flush(_ serverIndex: UInt32, _ buffer: BufferID, run: Int, offset: Int) {
+        guard offset > run else { return }
+        loop.send(servers[serverIndex].pointee.socket, buffer: buffer, offset: run, count: offset - run)
+    }
+
+    /// Sees to it that a server has a statement before a message that uses it.
+    private mutating func ensure(_ serverIndex: UInt32, _ id: StatementID) {
+        let server = servers[serverIndex]
+        if server.pointee.statements.touch(id) { return }
+        makeRoom(serverIndex, for: id)
+        server.pointee.owed.sent(.parse, .statement, statement: id.rawValue)
+        pools[UInt32(server.pointee.pool)].pointee.totals.serverParses &+= 1
+        let body = statements.body(id)
+        sendHeader(serverIndex, FrontendTag.parse, before: UnsafeRawBufferPointer(start: nil, count: 0), id, rest: body.count)
+        loop.send(server.pointee.socket, copying: body)
+    }
+
+    /// Notes that a server gets a statement, and closes the one that it has not used for longest if it has too many.
+    private mutating func makeRoom(_ serverIndex: UInt32, for id: StatementID) {
+        let server = servers[serverIndex]
+        statements.retain(id)
+        guard let evicted = server.pointee.statements.insert(id, limit: serverStatementsMax) else { return }
+        // It is released when it is really gone.
+        server.pointee.owed.sent(.close, .statement, statement: evicted.rawValue)
+        let kind: UInt8 = UInt8(ascii: "S")
+        withUnsafeBytes(of: kind) { sendHeader(serverIndex, FrontendTag.close, before: $0, evicted, rest: 0) }
+    }
+
+    /// Sends the start of a message up to and with the name of a statement: tag, length, `before`, name.
+    private mutating func sendHeader(
+        _ serverIndex: UInt32, _ tag: UInt8, before: UnsafeRawBufferPointer, _ id: StatementID, rest: Int
+    ) {
+        let socket = servers[serverIndex].pointee.socket
+        withUnsafeTemporaryAllocation(byteCount: 64 + StatementTable.serverNameBytesMax, alignment: 1) { scratch in
+            let nameBytes = statements.serverName(
+                id, into: UnsafeMutableRawBufferPointer(rebasing: scratch[64...]))
+            let length = 4 + before.count + nameBytes + 1 + rest
+            scratch[0] = tag
+            scratch.storeBytes(of: UInt32(truncatingIfNeeded: length).bigEndian, toByteOffset: 1, as: UInt32.self)
+            loop.send(socket, copying: UnsafeRawBufferPointer(rebasing: scratch[..<MessageFramer.headerBytes]))
+            if !before.isEmpty { loop.send(socket, copying: before) }
+            // The name with the NUL that ends it.
+            let end = 64 + nameBytes
+            guard end < scratch.count else { preconditionFailure("a server name is shorter than its bound") }
+            scratch[end] = 0
+            loop.send(socket, copying: UnsafeRawBufferPointer(rebasing: scratch[64...end]))
+        }
+    }
+
+    // MARK: Errors at their right place
+
+    /// A message that PostgreSQL would refuse: one goes to the server that it refuses at the same place, and its error
+    /// is replaced by this one.
+    private mutating func refuse(_ serverIndex: UInt32, _ frame: Frame, _ error: ErrorFields) -> BatchOutcome {
+        let server = servers[serverIndex]
+        server.pointee.owed.sent(.parse, .refusal)
+        server.pointee.refusals.append(Refusal(error))
+        var writer = MessageWriter()
+        writer.begin(FrontendTag.parse)
+        writer.cString("WEIR_REFUSED")
+        writer.cString("*")
+        writer.int16(0)
+        writer.end()
+        sendToServer(serverIndex, writer)
+        return .rewritten(next: frame.end)
+    }
+
+    private func duplicate(_ name: UnsafeRawBufferPointer) -> ErrorFields {
+        ErrorFields(
+            code: SQLState.duplicatePreparedStatement,
+            message: "prepared statement \"\(String(decoding: name, as: UTF8.self))\" already exists")
+    }
+
+    private func tooMany(_ limit: Int) -> ErrorFields {
+        ErrorFields(
+            code: SQLState.configurationLimitExceeded, message: "too many prepared statements",
+            detail: "This client has \(limit) of them, which is max_client_prepared_statements.",
+            hint: "Close statements that are no longer used, or raise max_client_prepared_statements.")
+    }
+
+    private var outOfStatementMemory: ErrorFields {
+        ErrorFields(
+            code: SQLState.insufficientResources, message: "out of memory for prepared statements",
+            detail: "All prepared statements together take \(statements.bytes) bytes.")
+    }
+
+    // MARK: What comes from the server
+
+    /// A reply of the server to a message of a batch has ended.
+    mutating func replyEnded(_ index: UInt32, _ tag: UInt8) {
+        let server = servers[index]
+        switch server.pointee.owed.received(tag) {
+        case .nothing: return
+        case .namedParse: if !server.pointee.namesUnderWay.isEmpty { server.pointee.namesUnderWay.removeFirst() }
+        case .closedStatement(let statement): statements.release(StatementID(rawValue: statement))
+        }
+    }
+
+    /// Sends the replies that are due now and that the server does not send.
+    mutating func invent(_ index: UInt32) {
+        let server = servers[index]
+        while let reply = server.pointee.owed.nextInvention() {
+            if reply == .parseComplete, !server.pointee.namesUnderWay.isEmpty {
+                server.pointee.namesUnderWay.removeFirst()
+            }
+            if server.pointee.client >= 0 { send(UInt32(server.pointee.client), reply) }
+        }
+    }
+
+    private mutating func send(_ index: UInt32, _ reply: InventedReply) {
+        let tag = reply == .parseComplete ? BackendTag.parseComplete : BackendTag.closeComplete
+        let message: (UInt8, UInt8, UInt8, UInt8, UInt8) = (tag, 0, 0, 0, 4)
+        let socket = clients[index].pointee.socket
+        withUnsafeBytes(of: message) { loop.send(socket, copying: $0) }
+    }
+
+    /// The server refused a message of a batch and skips the rest: what was to be prepared is not.
+    mutating func forgetDiscarded(_ index: UInt32) {
+        let server = servers[index]
+        while let discarded = server.pointee.owed.takeDiscarded() {
+            switch discarded {
+            case .parse(let statement, let isClients):
+                if isClients { undefine(server) }
+                let id = StatementID(rawValue: statement)
+                if server.pointee.statements.remove(id) { statements.release(id) }
+            case .inventedParse: undefine(server)
+            case .refusal: if !server.pointee.refusals.isEmpty { server.pointee.refusals.removeFirst() }
+            case .close(let statement): server.pointee.statements.restore(StatementID(rawValue: statement))
+            }
+        }
+    }
+
+    /// The client's oldest Parse that has not been answered gave no name after all.
+    private mutating func undefine(_ server: UnsafeMutablePointer<Server>) {
+        guard !server.pointee.namesUnderWay.isEmpty else { return }
+        let name = server.pointee.namesUnderWay.removeFirst()
+        guard server.pointee.client >= 0 else { return }
+        let client = clients[UInt32(server.pointee.client)]
+        if let known = name.withUnsafeBytes({ client.pointee.statements.remove($0) }) { statements.release(known) }
+    }
+
+    /// Whether the error that has just come stands for one of ours, which is sent in its place.
+    mutating func replaceError(_ index: UInt32) -> Bool {
+        let server = servers[index]
+        guard server.pointee.owed.origin == .refusal, let refusal = server.pointee.refusals.first else { return false }
+        if server.pointee.client >= 0 {
+            var writer = MessageWriter()
+            writer.errorResponse(refusal.error)
+            sendToClient(UInt32(server.pointee.client), writer)
+        }
+        return true
+    }
+
+    /// `DISCARD ALL` and `DEALLOCATE ALL` close every statement of the session.
+    mutating func noteCommandComplete(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
+        guard frame.length == 17 || frame.length == 20 else { return }
+        let text = UnsafeRawBufferPointer(
+            start: bytes + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes - 1)
+        guard text.elementsEqual("DISCARD ALL".utf8) || text.elementsEqual("DEALLOCATE ALL".utf8) else { return }
+        let server = servers[index]
+        if server.pointee.client >= 0, server.pointee.owed.origin == .client {
+            dropStatements(ofClient: UInt32(server.pointee.client))
+        }
+        dropStatements(ofServer: index)
+    }
+
+    mutating func dropStatements(ofClient index: UInt32) {
+        let client = clients[index]
+        client.pointee.statements.removeAll { statements.release($0) }
+    }
+
+    mutating func dropStatements(ofServer index: UInt32) {
+        let server = servers[index]
+        server.pointee.statements.removeAll { statements.release($0) }
+        server.pointee.namesUnderWay = []
+        server.pointee.refusals = []
+    }
+}
