@@ -34,6 +34,8 @@ struct PoolState: ~Copyable {
     var resetsAlways = false
     /// In session mode, servers that are to be closed do not wait for the end of the session (`server_fast_close`).
     var closesFast = false
+    /// Every server is checked before each use (`server_check_delay = 0`).
+    var checksEveryUse = false
     var timeouts = Timeouts()
     /// What a server of this pool reported at login, as settings that clients start from.
     var defaults = ParameterSets.empty
@@ -50,6 +52,8 @@ struct PoolState: ~Copyable {
     var clientCount = 0
     var cancelsWaiting = 0
     var nextHost = 0
+    /// The database's epoch when this worker last marked its servers.
+    var epoch: Int
     var totals = StatsCounters()
     var totalsBefore = StatsCounters()
     var averages = StatsCounters()
@@ -68,6 +72,7 @@ struct PoolState: ~Copyable {
         self.user = user
         self.options = options
         mode = .session
+        epoch = database.epoch
         usedAt = now
         configure(options, configuration)
     }
@@ -95,6 +100,7 @@ struct PoolState: ~Copyable {
         timeouts.serverLifetime = configuration.serverLifetimeMicroseconds(database: options)
         timeouts.serverIdle = settings.serverIdleTimeoutMicroseconds
         timeouts.serverCheckDelay = settings.serverCheckDelayMicroseconds
+        checksEveryUse = timeouts.serverCheckDelay == 0 && !settings.serverCheckQuery.isEmpty
         timeouts.serverConnect = settings.serverConnectTimeoutMicroseconds
         timeouts.loginRetry = settings.serverLoginRetryMicroseconds
         timeouts.queryWaitNotify = settings.queryWaitNotifyMicroseconds

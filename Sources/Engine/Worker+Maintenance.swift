@@ -58,7 +58,7 @@ extension Worker {
         checkWaiters(index)
         checkBusyServers(index)
         checkIdleServers(index)
-        grow(index)
+        lookForServers(index)
         keepMinimum(index)
     }
 

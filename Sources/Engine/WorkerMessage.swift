@@ -26,6 +26,10 @@ struct ServerHandOver: Sendable {
     var address: SocketAddress?
     var addressText: String
     var closeNeeded: Bool
+    /// It has served a client.
+    var hasServed: Bool
+    /// How often its database's servers had been marked to be closed when it left.
+    var epoch: Int
     /// It was idle for so long that it is checked before use.
     var needsCheck: Bool
 }
