@@ -6,6 +6,19 @@ import Console
 import Pooling
 import Wire
 
+/// What clients that ask for the same settings are told at the end of their login, but for their key.
+struct Welcome {
+    let asked: [(name: String, value: String)]
+    let settings: ParameterSetID
+    /// A server is sure to accept the settings.
+    let isConfirmed: Bool
+    let messages: [UInt8]
+
+    func isFor(_ other: [(name: String, value: String)]) -> Bool {
+        asked.count == other.count && zip(asked, other).allSatisfy { $0.name == $1.name && $0.value == $1.value }
+    }
+}
+
 /// One worker's side of a pool.
 struct PoolState: ~Copyable {
     /// The timeouts that a pool's clients and servers are held to, in microseconds; 0 = off.
@@ -41,8 +54,8 @@ struct PoolState: ~Copyable {
     var defaults = ParameterSets.empty
     /// What it reported besides, which no client can change.
     var fixedParameters: [(name: String, value: String)] = []
-    /// The messages that end the login of a client without settings of its own, but for its key.
-    var welcome: [UInt8] = []
+    /// What clients were told at login lately, for those that ask for the same settings.
+    var welcomes: [Welcome] = []
     var isWelcomeKnown = false
     var backoff = RetryBackoff()
     /// The last error of a connect or login, given to clients while no server can be had.

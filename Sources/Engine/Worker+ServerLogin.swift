@@ -371,7 +371,7 @@ extension Worker {
         parameterSets.release(pool.pointee.defaults)
         pool.pointee.defaults = settings
         pool.pointee.fixedParameters = login.fixedParameters
-        pool.pointee.welcome = []
+        dropWelcomes(pool)
         publishWelcome(poolIndex)
     }
 

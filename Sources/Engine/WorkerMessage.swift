@@ -37,7 +37,7 @@ struct ServerHandOver: Sendable {
 /// A message to a worker.
 enum WorkerMessage: Sendable {
     /// A connection that was accepted for this worker.
-    case adoptClient(fd: Int32)
+    case adoptClient(fd: Int32, isUnix: Bool)
     /// A free server for a client that waits in this worker.
     case adoptServer(ServerHandOver)
     /// A client of `worker` waits, and this worker was seen to hold an idle server of the pool.
