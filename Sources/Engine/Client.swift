@@ -110,19 +110,16 @@ struct Client: ~Copyable {
     /// When its transaction and its query began; 0 when there is none.
     var transactionAt: Int64 = 0
     var queryAt: Int64 = 0
-    /// Where it comes from; nil for a Unix socket without a name.
-    let peer: SocketAddress?
     /// What is needed only until it is logged in.
     var login: ClientLogin?
     /// The login name and what belongs to it.
     var user: UserState?
     var console: ConsoleLink?
 
-    init(generation: UInt32, identifier: UInt64, socket: SocketID, peer: SocketAddress?, now: Int64) {
+    init(generation: UInt32, identifier: UInt64, socket: SocketID, now: Int64) {
         self.generation = generation
         self.identifier = identifier
         self.socket = socket
-        self.peer = peer
         connectedAt = now
         activeAt = now
     }

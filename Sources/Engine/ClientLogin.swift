@@ -46,6 +46,17 @@ struct LoginRequest {
     var isReplication = false
 }
 
+/// The names of start-up parameters that the configuration speaks of, in lower case.
+struct StartupNames {
+    let ignored: Set<String>
+    let tracked: Set<String>
+
+    init(_ settings: Settings) {
+        ignored = Set(settings.ignoreStartupParameters.map { $0.lowercased() })
+        tracked = commonParameters.union(settings.trackExtraParameters.map { $0.lowercased() })
+    }
+}
+
 /// The parameters whose value every server reports and clients commonly set (PostgreSQL manual, 55.2.7).
 private let commonParameters: Set<String> = [
     "client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name", "intervalstyle",
@@ -55,14 +66,11 @@ private let commonParameters: Set<String> = [
 ///
 /// - Parameter reported: the names of what servers report, in lower case: these follow the client.
 func readStartupParameters(
-    _ message: StartupMessage, settings: Settings, reported: Set<String>
+    _ message: StartupMessage, names: StartupNames, reported: Set<String>
 ) throws(LoginRefusal) -> LoginRequest {
     var request = LoginRequest()
-    let ignored = Set(settings.ignoreStartupParameters.map { $0.lowercased() })
-    let extra = Set(settings.trackExtraParameters.map { $0.lowercased() })
-    func isTracked(_ name: String) -> Bool {
-        commonParameters.contains(name) || extra.contains(name) || reported.contains(name)
-    }
+    let ignored = names.ignored
+    func isTracked(_ name: String) -> Bool { names.tracked.contains(name) || reported.contains(name) }
     for (name, value) in message.parameters {
         let key = name.lowercased()
         switch key {

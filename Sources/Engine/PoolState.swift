@@ -6,6 +6,19 @@ import Console
 import Pooling
 import Wire
 
+/// What clients that ask for the same settings are told at the end of their login, but for their key.
+struct Welcome {
+    let asked: [(name: String, value: String)]
+    let settings: ParameterSetID
+    /// A server is sure to accept the settings.
+    let isConfirmed: Bool
+    let messages: [UInt8]
+
+    func isFor(_ other: [(name: String, value: String)]) -> Bool {
+        asked.count == other.count && zip(asked, other).allSatisfy { $0.name == $1.name && $0.value == $1.value }
+    }
+}
+
 /// One worker's side of a pool.
 struct PoolState: ~Copyable {
     /// The timeouts that a pool's clients and servers are held to, in microseconds; 0 = off.
@@ -36,13 +49,15 @@ struct PoolState: ~Copyable {
     var tracksStatements = false
     /// In session mode, servers that are to be closed do not wait for the end of the session (`server_fast_close`).
     var closesFast = false
+    /// Every server is checked before each use (`server_check_delay = 0`).
+    var checksEveryUse = false
     var timeouts = Timeouts()
     /// What a server of this pool reported at login, as settings that clients start from.
     var defaults = ParameterSets.empty
     /// What it reported besides, which no client can change.
     var fixedParameters: [(name: String, value: String)] = []
-    /// The messages that end the login of a client without settings of its own, but for its key.
-    var welcome: [UInt8] = []
+    /// What clients were told at login lately, for those that ask for the same settings.
+    var welcomes: [Welcome] = []
     var isWelcomeKnown = false
     var backoff = RetryBackoff()
     /// The last error of a connect or login, given to clients while no server can be had.
@@ -52,6 +67,8 @@ struct PoolState: ~Copyable {
     var clientCount = 0
     var cancelsWaiting = 0
     var nextHost = 0
+    /// The database's epoch when this worker last marked its servers.
+    var epoch: Int
     var totals = StatsCounters()
     var totalsBefore = StatsCounters()
     var averages = StatsCounters()
@@ -70,6 +87,7 @@ struct PoolState: ~Copyable {
         self.user = user
         self.options = options
         mode = .session
+        epoch = database.epoch
         usedAt = now
         configure(options, configuration)
     }
@@ -98,6 +116,7 @@ struct PoolState: ~Copyable {
         timeouts.serverLifetime = configuration.serverLifetimeMicroseconds(database: options)
         timeouts.serverIdle = settings.serverIdleTimeoutMicroseconds
         timeouts.serverCheckDelay = settings.serverCheckDelayMicroseconds
+        checksEveryUse = timeouts.serverCheckDelay == 0 && !settings.serverCheckQuery.isEmpty
         timeouts.serverConnect = settings.serverConnectTimeoutMicroseconds
         timeouts.loginRetry = settings.serverLoginRetryMicroseconds
         timeouts.queryWaitNotify = settings.queryWaitNotifyMicroseconds

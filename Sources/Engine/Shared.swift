@@ -22,14 +22,21 @@ final class DatabaseState: Sendable {
     let isDisabled = Atomic<Bool>(false)
     /// `PAUSE db` or `KILL db`: no server is given out.
     let isPaused = Atomic<Bool>(false)
-    /// When it was last used, for databases that `*` made.
-    let usedAt = Atomic<Int64>(0)
+    /// How often its servers were marked to be closed (`RECONNECT`, a reload): a server that was on its way from one
+    /// worker to another in that moment is recognised by the older number.
+    private let epochs = Atomic<Int>(0)
 
     init(name: String, serversMax: Int, clientsMax: Int) {
         self.name = name
         servers = BoundCount(limit: serversMax)
         clients = BoundCount(limit: clientsMax)
     }
+
+    /// The number of the last marking.
+    var epoch: Int { epochs.load(ordering: .relaxed) }
+
+    /// Its servers are about to be marked to be closed.
+    func beginEpoch() { epochs.add(1, ordering: .relaxed) }
 }
 
 /// A user, over all workers: as the name that clients log in with and as the name that servers are logged in to with.
@@ -146,6 +153,13 @@ final class Shared: Sendable {
             registry.keys[registry.nextPool] = key
             registry.nextPool += 1
             return made
+        }
+    }
+
+    /// A reload may mark servers of any database to be closed.
+    func beginEpoch() {
+        registry.withLock { registry in
+            for database in registry.databases.values { database.beginEpoch() }
         }
     }
 

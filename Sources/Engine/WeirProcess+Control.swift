@@ -135,6 +135,7 @@ extension WeirProcess {
                 log.write(.error, error)
             }
         }
+        shared.beginEpoch()
         start(
             .reload(changed: Set(changed.recycledDatabases), removed: Set(changed.removedDatabases)), requester)
     }

@@ -37,15 +37,16 @@ extension Worker {
         else {
             client.pointee.wait = .server
             client.pointee.wasNotified = false
-            lookForServer(poolIndex)
+            lookForServers(poolIndex)
             return .waiting
         }
         return link(index, server) ? .ready : .waiting
     }
 
     /// A client of this pool waits: opens a server, or asks a worker that holds an idle one.
-    private mutating func lookForServer(_ poolIndex: UInt32) {
+    mutating func lookForServers(_ poolIndex: UInt32) {
         let pool = pools[poolIndex]
+        guard !pool.pointee.pool.waiting.isEmpty else { return grow(poolIndex) }
         if let worker = pool.pointee.pool.workerWithIdleServer {
             // It sends one, or says that it has none left: then, and on each tick, this pool may grow.
             return shared.ports[worker].post(
@@ -173,15 +174,18 @@ extension Worker {
             clients: &clientLinks, servers: &serverLinks)
         switch assignment {
         case .serve(let client): serve(client, serverIndex, pool)
-        case .handOver(let worker): handOver(serverIndex, to: worker)
+        case .handOver(let worker):
+            handOver(serverIndex, to: worker)
+            // It may have been opened for a client here.
+            grow(poolIndex)
         case .idle:
             server.pointee.state = .idle
             server.pointee.activeAt = now
             // Without a delay every idle server is checked before use.
-            if pool.pointee.timeouts.serverCheckDelay == 0, !settings.serverCheckQuery.isEmpty {
-                return move(serverIndex, to: .used)
+            if pool.pointee.checksEveryUse { move(serverIndex, to: .used) }
+            if let worker = pool.pointee.pool.workerThatWaits {
+                lendServer(identity: pool.pointee.pool.bounds.identity, to: worker)
             }
-            if pool.pointee.pool.workerThatWaits != nil { offerAgain(serverIndex) }
         case .closePaused: closeServer(serverIndex, .pauseMode)
         case .closeEvicted: closeServer(serverIndex, .evicted)
         }
@@ -191,11 +195,6 @@ extension Worker {
         let waited = now - clientLinks.since(client)
         pool.pointee.totals.waitMicroseconds &+= UInt64(max(0, waited))
         if link(client, server) { resumeHeld(client) }
-    }
-
-    /// Somebody in another worker began to wait while this server was being put down.
-    private mutating func offerAgain(_ serverIndex: UInt32) {
-        if servers[serverIndex].pointee.state == .idle { assign(serverIndex) }
     }
 
     mutating func move(_ serverIndex: UInt32, to state: ServerState) {
@@ -320,6 +319,12 @@ extension Worker {
             growPool(identity: starved.pool)
             shared.broadcast(.mayGrow(pool: starved.pool), except: number)
         }
+        growEverywhere(poolIndex)
+    }
+
+    /// The pool may open more servers now, here and in the other workers.
+    mutating func growEverywhere(_ poolIndex: UInt32) {
+        let bounds = pools[poolIndex].pointee.pool.bounds
         for (worker, share) in bounds.shares.enumerated() where worker != number {
             if share.oldestWaiter.load(ordering: .relaxed) != .max {
                 shared.ports[worker].post(.mayGrow(pool: bounds.identity))

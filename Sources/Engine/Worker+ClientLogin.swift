@@ -19,7 +19,8 @@ extension Worker {
             pauseListener(listener)
             return
         }
-        guard shared.workerCount > 1 else { return adoptClient(fd) }
+        let isUnix = listeners[listener].isUnix
+        guard shared.workerCount > 1 else { return adoptClient(fd, isUnix: isUnix) }
         var chosen = number
         var fewest = Int.max
         for (index, port) in shared.ports.enumerated() {
@@ -27,18 +28,20 @@ extension Worker {
             if count < fewest { (chosen, fewest) = (index, count) }
         }
         shared.ports[chosen].clientCount.add(1, ordering: .relaxed)
-        if chosen == number { adoptClient(fd) } else { shared.ports[chosen].post(.adoptClient(fd: fd)) }
+        if chosen == number {
+            adoptClient(fd, isUnix: isUnix)
+        } else {
+            shared.ports[chosen].post(.adoptClient(fd: fd, isUnix: isUnix))
+        }
     }
 
-    mutating func adoptClient(_ fd: Int32) {
-        let peer = SocketAddress.ofPeer(fd)
-        let isUnix = SocketAddress.ofLocal(fd)?.family == .unix
+    mutating func adoptClient(_ fd: Int32, isUnix: Bool) {
         if !isUnix { tune(fd) }
         let now = now
         let identifier = shared.nextIdentifier()
         let index = clients.insert { _, generation in
             Client(
-                generation: generation, identifier: identifier, socket: .none, peer: peer, now: now)
+                generation: generation, identifier: identifier, socket: .none, now: now)
         }
         guard let index else {
             log(.warning, "no more client slots")
@@ -64,7 +67,6 @@ extension Worker {
 
     /// Sets a TCP connection's options, on either side.
     func tune(_ fd: Int32) {
-        let settings = settings
         func orKernel(_ value: Int) -> Int32? { value > 0 ? Int32(clamping: value) : nil }
         SocketOptions.setNoDelay(fd)
         if settings.tcpKeepalive {
@@ -162,7 +164,7 @@ extension Worker {
         let client = clients[index]
         let request: LoginRequest
         do {
-            request = try readStartupParameters(message, settings: settings, reported: reportedParameters)
+            request = try readStartup(message)
         } catch {
             return closeClient(index, .fatal(error.error))
         }
@@ -202,6 +204,15 @@ extension Worker {
         return nil
     }
 
+    /// Reads the parameters; what servers have reported is looked up only if one is not known otherwise.
+    private func readStartup(_ message: StartupMessage) throws(LoginRefusal) -> LoginRequest {
+        do throws(LoginRefusal) {
+            return try readStartupParameters(message, names: startupNames, reported: [])
+        } catch {
+            return try readStartupParameters(message, names: startupNames, reported: reportedParameters)
+        }
+    }
+
     /// The names, in lower case, of what servers have reported, so that it can follow a client.
     private var reportedParameters: Set<String> {
         var names: Set<String> = []
@@ -214,13 +225,12 @@ extension Worker {
     // MARK: Authentication
 
     mutating func beginAuthentication(_ index: UInt32, _ login: ClientLogin) {
-        let configuration = configuration.value
-        if !login.isConsole { login.options = configuration.database(named: login.database) }
-        login.secret = configuration.secrets[login.user]
+        if !login.isConsole { login.options = configuration.value.database(named: login.database) }
+        login.secret = configuration.value.secrets[login.user]
         login.isMock = login.secret == nil
         let hasForcedUser = login.options?.user != nil || login.isConsole
         let method = authenticationMethod(
-            configuration.settings.authType, secret: login.secret, hasForcedUser: hasForcedUser)
+            settings.authType, secret: login.secret, hasForcedUser: hasForcedUser)
         var writer = MessageWriter()
         switch method {
         case .accept: return authenticated(index, login)

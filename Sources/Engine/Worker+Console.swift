@@ -127,7 +127,8 @@ extension Worker {
             start(.kill(database: database), requester)
         case .killClient(let id): start(.killClient(id: id), requester)
         case .reconnect(let database):
-            guard databaseStates(index, database) != nil else { return }
+            guard let states = databaseStates(index, database) else { return }
+            for state in states { state.beginEpoch() }
             start(.reconnect(database: database), requester)
         case .waitClose(let database):
             guard databaseStates(index, database) != nil else { return }

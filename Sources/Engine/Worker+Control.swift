@@ -98,7 +98,7 @@ extension Worker {
                 }
                 closeFast(index)
             } else {
-                grow(index)
+                lookForServers(index)
             }
         }
     }
@@ -122,6 +122,7 @@ extension Worker {
 
     /// Every server of a pool is closed as soon as it is free.
     private mutating func recycle(_ pool: UInt32) {
+        pools[pool].pointee.epoch = pools[pool].pointee.database.epoch
         for state in ServerState.allCases {
             for server in members(pool, state) where servers.isLive(server) {
                 servers[server].pointee.closeNeeded = true

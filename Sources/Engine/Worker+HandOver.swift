@@ -34,7 +34,8 @@ extension Worker {
             pool: pool.pointee.pool.bounds.identity, fd: fd, identifier: server.pointee.identifier,
             connectedAt: server.pointee.connectedAt, settings: settings, processID: server.pointee.processID,
             secret: server.pointee.secret, address: server.pointee.address, addressText: server.pointee.addressText,
-            closeNeeded: server.pointee.closeNeeded, needsCheck: server.pointee.needsCheck,
+            closeNeeded: server.pointee.closeNeeded, hasServed: server.pointee.hasServed,
+            epoch: pool.pointee.epoch, needsCheck: server.pointee.needsCheck,
             hasStatements: server.pointee.statements.count > 0)
         dropStatements(ofServer: index)
         pool.pointee.pool.departed(index, from: .leaving, servers: &serverLinks)
@@ -68,13 +69,14 @@ extension Worker {
         server.pointee.state = .leaving
         server.pointee.phase = .ready
         server.pointee.countsAsConnecting = false
-        server.pointee.hasServed = true
+        server.pointee.hasServed = message.hasServed
         server.pointee.connectedAt = message.connectedAt
         server.pointee.processID = message.processID
         server.pointee.secret = message.secret
         server.pointee.address = message.address
         server.pointee.addressText = message.addressText
-        server.pointee.closeNeeded = message.closeNeeded
+        // RECONNECT may have passed while it was on its way.
+        server.pointee.closeNeeded = message.closeNeeded || message.epoch < pools[poolIndex].pointee.epoch
         for (name, value) in message.settings {
             server.pointee.settings = parameterSets.set(server.pointee.settings, name: name, value: value)
         }

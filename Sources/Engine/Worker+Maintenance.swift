@@ -24,7 +24,6 @@ extension Worker {
     // MARK: Clients
 
     private mutating func checkClients() {
-        let settings = settings
         let loginMax = settings.clientLoginTimeoutMicroseconds
         for index in 0..<clients.indexEnd where clients.isLive(index) {
             let client = clients[index]
@@ -58,7 +57,7 @@ extension Worker {
         checkWaiters(index)
         checkBusyServers(index)
         checkIdleServers(index)
-        grow(index)
+        lookForServers(index)
         keepMinimum(index)
     }
 
@@ -208,7 +207,6 @@ extension Worker {
     }
 
     private mutating func forgetUnusedPools() {
-        let settings = settings
         for index in 0..<pools.indexEnd where pools.isLive(index) {
             let pool = pools[index]
             let isListed = configuration.value.databases[pool.pointee.key.database] != nil
@@ -223,6 +221,7 @@ extension Worker {
                     + " because: pool idle timeout (age= \((now - pool.pointee.usedAt) / 1_000_000)s)")
             let key = pool.pointee.key
             poolIndices[key] = nil
+            dropWelcomes(pool)
             parameterSets.release(pool.pointee.defaults)
             pool.pointee.pool.bounds.workersUsing.subtract(1, ordering: .relaxed)
             pools.remove(index)

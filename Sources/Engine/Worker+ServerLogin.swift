@@ -359,6 +359,8 @@ extension Worker {
         pool.pointee.isWelcomeKnown = true
         if isFirst { welcomeAll(poolIndex) }
         release(index)
+        // Clients that `server_connect_parallel` held back get theirs now.
+        growEverywhere(poolIndex)
     }
 
     /// What a server reports at login is what the pool's next clients start from.
@@ -369,7 +371,7 @@ extension Worker {
         parameterSets.release(pool.pointee.defaults)
         pool.pointee.defaults = settings
         pool.pointee.fixedParameters = login.fixedParameters
-        pool.pointee.welcome = []
+        dropWelcomes(pool)
         publishWelcome(poolIndex)
     }
 

@@ -262,6 +262,8 @@ extension Worker {
             return passes
         case BackendTag.copyInResponse:
             server.pointee.owed.receivedCopyInResponse()
+            // Without its client nobody sends the copy data that it waits for.
+            if server.pointee.client < 0 { closeServer(index, .clientLeftQuery) }
             return passes
         case BackendTag.copyBothResponse:
             return passes

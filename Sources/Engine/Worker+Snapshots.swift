@@ -87,7 +87,9 @@ extension Worker {
             kind: .client, id: client.pointee.identifier,
             user: client.pointee.user?.name ?? client.pointee.login?.user ?? "pgbouncer", database: database,
             state: state)
-        fill(&snapshot, client.pointee.socket, client.pointee.peer, client.pointee.connectedAt)
+        let peer = SocketAddress.ofPeer(loop.fileDescriptor(client.pointee.socket))
+        fill(
+            &snapshot, client.pointee.socket, client.pointee.isUnixSocket ? nil : peer, client.pointee.connectedAt)
         if isConsole == false {
             snapshot.requestTimeMicroseconds = client.pointee.activeAt + shared.clockOffset
             if client.pointee.wait != .none {

@@ -99,6 +99,7 @@ extension Worker {
         parameterSets.release(pool.pointee.defaults)
         pool.pointee.defaults = settings
         pool.pointee.fixedParameters = known.fixedParameters
+        dropWelcomes(pool)
         pool.pointee.isWelcomeKnown = true
         return true
     }
@@ -144,14 +145,13 @@ extension Worker {
     private mutating func welcome(_ index: UInt32) {
         let client = clients[index]
         let pool = pools[UInt32(client.pointee.pool)]
-        applyStartupSettings(index)
+        let welcome = welcomeFor(index)
         var writer = MessageWriter()
-        if client.pointee.settings == pool.pointee.defaults {
-            if pool.pointee.welcome.isEmpty { pool.pointee.welcome = welcomeMessages(pool.pointee.defaults, pool) }
-            writer.rawBytes(pool.pointee.welcome)
-        } else {
-            writer.rawBytes(welcomeMessages(client.pointee.settings, pool))
-        }
+        writer.rawBytes(welcome.messages)
+        parameterSets.retain(welcome.settings)
+        parameterSets.release(client.pointee.settings)
+        client.pointee.settings = welcome.settings
+        client.pointee.hasConfirmedSettings = welcome.isConfirmed
         client.pointee.cancelKey = CancelKey.encode(
             worker: UInt8(number), slot: index, generation: client.pointee.generation,
             random: UInt32(truncatingIfNeeded: randomWord()))
@@ -170,30 +170,52 @@ extension Worker {
         pool.pointee.usedAt = now
     }
 
-    /// The client's settings are the server's, with those of its start-up packet over them.
-    private mutating func applyStartupSettings(_ index: UInt32) {
-        let client = clients[index]
-        let defaults = pools[UInt32(client.pointee.pool)].pointee.defaults
+    /// How many welcomes a pool keeps: applications log in again and again with the same settings.
+    private static var welcomesKeptMax: Int { 16 }
+
+    /// The welcome of a client, made or found again. The settings' reference stays with the pool.
+    private mutating func welcomeFor(_ index: UInt32) -> Welcome {
+        let pool = pools[UInt32(clients[index].pointee.pool)]
+        var asked = clients[index].pointee.login?.settings ?? []
+        if settings.applicationNameAddHost { addHost(index, to: &asked) }
+        for known in pool.pointee.welcomes where known.isFor(asked) { return known }
+        if pool.pointee.welcomes.count >= Self.welcomesKeptMax { dropWelcomes(pool) }
+        let (settings, isConfirmed) = startupSettings(asked, over: pool.pointee.defaults)
+        let made = Welcome(
+            asked: asked, settings: settings, isConfirmed: isConfirmed, messages: welcomeMessages(settings, pool))
+        pool.pointee.welcomes.append(made)
+        return made
+    }
+
+    /// Forgets the welcomes of a pool, because its servers report something else or there are many.
+    mutating func dropWelcomes(_ pool: UnsafeMutablePointer<PoolState>) {
+        for welcome in pool.pointee.welcomes { parameterSets.release(welcome.settings) }
+        pool.pointee.welcomes = []
+    }
+
+    /// The server's settings with those that a client asked for over them, and whether a server is sure to accept them.
+    private mutating func startupSettings(
+        _ asked: [(name: String, value: String)], over defaults: ParameterSetID
+    ) -> (ParameterSetID, isConfirmed: Bool) {
         parameterSets.retain(defaults)
         var mine = defaults
         var isConfirmed = true
-        for (name, value) in client.pointee.login?.settings ?? [] where isTrackable(name) {
-            var value = value
-            let isName = name.lowercased() == "application_name"
-            if isName && settings.applicationNameAddHost {
-                value += " - \(addressText(client.pointee.peer, isUnix: client.pointee.isUnixSocket))"
-            }
+        for (name, value) in asked where isTrackable(name) {
             let before = mine
             mine = parameterSets.set(mine, name: name, value: value)
-            if mine != before && !isName { isConfirmed = false }
+            if mine != before && name.lowercased() != "application_name" { isConfirmed = false }
         }
-        if settings.applicationNameAddHost, parameterSets.value(mine, "application_name") ?? "" == "" {
-            let address = addressText(client.pointee.peer, isUnix: client.pointee.isUnixSocket)
-            mine = parameterSets.set(mine, name: "application_name", value: "app - \(address)")
+        return (mine, isConfirmed)
+    }
+
+    private func addHost(_ index: UInt32, to asked: inout [(name: String, value: String)]) {
+        let host = peerText(index)
+        let position = asked.firstIndex { $0.name.lowercased() == "application_name" }
+        if let position, !asked[position].value.isEmpty {
+            asked[position].value += " - \(host)"
+        } else {
+            asked.append(("application_name", "app - \(host)"))
         }
-        parameterSets.release(client.pointee.settings)
-        client.pointee.settings = mine
-        client.pointee.hasConfirmedSettings = isConfirmed
     }
 
     private func welcomeMessages(

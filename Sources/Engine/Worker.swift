@@ -90,7 +90,8 @@ struct Worker: ~Copyable {
     var serial: UInt32 = 0
     var isFinished = false
     var isDrained = false
-    /// Settings read on the hot path, copied out of the snapshot.
+    /// Settings read on the hot path and for each login, copied out of the snapshot.
+    var startupNames = StartupNames(Settings())
     var packetBytesMax: UInt32 = 0x7FFF_FFFF
     var isQueryProtocolForbidden = false
     var serverStatementsMax = 0
@@ -112,9 +113,13 @@ struct Worker: ~Copyable {
     }
 
     var now: Int64 { loop.now }
-    var settings: Settings { configuration.value.settings }
+    /// The settings, lent: they are many, and a copy of them would be most of a login's work.
+    var settings: Settings {
+        _read { yield configuration.value.settings }
+    }
 
     mutating func readHotSettings() {
+        startupNames = StartupNames(settings)
         packetBytesMax = UInt32(clamping: settings.maxPacketSize)
         isQueryProtocolForbidden = settings.disablePqexec
         serverStatementsMax = settings.maxPreparedStatements
@@ -184,7 +189,7 @@ struct Worker: ~Copyable {
 
     private mutating func handle(_ message: WorkerMessage) {
         switch message {
-        case .adoptClient(let fd): adoptClient(fd)
+        case .adoptClient(let fd, let isUnix): adoptClient(fd, isUnix: isUnix)
         case .adoptServer(let server): adoptServer(server)
         case .wantServer(let pool, let worker): lendServer(identity: pool, to: worker)
         case .mayGrow(let pool): growPool(identity: pool)
@@ -213,7 +218,7 @@ struct Worker: ~Copyable {
         let user = client.pointee.user?.name ?? client.pointee.login?.user ?? ""
         return "C-\(hexadecimal(client.pointee.identifier)): "
             + "\(database.isEmpty ? "(nodb)" : database)/\(user.isEmpty ? "(nouser)" : user)"
-            + "@\(addressText(client.pointee.peer, isUnix: client.pointee.isUnixSocket))"
+            + "@\(peerText(index))"
     }
 
     func name(ofServer index: UInt32) -> String {
@@ -222,8 +227,11 @@ struct Worker: ~Copyable {
         return "S-\(hexadecimal(server.pointee.identifier)): \(key.database)/\(key.user)@\(server.pointee.addressText)"
     }
 
-    func addressText(_ address: SocketAddress?, isUnix: Bool) -> String {
-        isUnix ? "unix" : address?.description ?? "?"
+    /// Where a client comes from, as text. The kernel is asked when somebody wants to know, not for each login.
+    func peerText(_ index: UInt32) -> String {
+        let client = clients[index]
+        if client.pointee.isUnixSocket { return "unix" }
+        return SocketAddress.ofPeer(loop.fileDescriptor(client.pointee.socket))?.description ?? "?"
     }
 
     mutating func randomWord() -> UInt64 { randomState.next() }

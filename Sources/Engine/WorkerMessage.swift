@@ -26,6 +26,10 @@ struct ServerHandOver: Sendable {
     var address: SocketAddress?
     var addressText: String
     var closeNeeded: Bool
+    /// It has served a client.
+    var hasServed: Bool
+    /// How often its database's servers had been marked to be closed when it left.
+    var epoch: Int
     /// It was idle for so long that it is checked before use.
     var needsCheck: Bool
     /// Statements were prepared on it under names of the worker that it comes from.
@@ -35,7 +39,7 @@ struct ServerHandOver: Sendable {
 /// A message to a worker.
 enum WorkerMessage: Sendable {
     /// A connection that was accepted for this worker.
-    case adoptClient(fd: Int32)
+    case adoptClient(fd: Int32, isUnix: Bool)
     /// A free server for a client that waits in this worker.
     case adoptServer(ServerHandOver)
     /// A client of `worker` waits, and this worker was seen to hold an idle server of the pool.

@@ -47,7 +47,8 @@ extension EventLoop {
         if slot.pointee.flags.has(.flushesBeforeClose), !slot.pointee.flags.has(.isBlocked) { writeOnPoll(index, slot) }
         chunks.discard(&slot.pointee.queue, pool: &pool)
         if slot.pointee.fd >= 0 {
-            unregister(slot)
+            // A closed descriptor leaves the set by itself.
+            slot.pointee.interest = 0
             _ = linux_close(slot.pointee.fd)
             slot.pointee.fd = -1
         }
@@ -192,15 +193,21 @@ extension EventLoop {
         pool.release(buffer)
         poll.advance()
         if count == -EAGAIN || count == -EINTR { return nil }
+        // Mostly it is closed in this turn; if not, it is taken out of the set when it fires again.
         slot.pointee.flags.clear(.isReceiving)
-        unregister(slot)
         return ended(index, slot, errorNumber: Int32(truncatingIfNeeded: -count))
     }
 
     private mutating func accept(_ index: UInt32, _ slot: UnsafeMutablePointer<SocketSlot>) -> Event? {
         let result = linux_accept(slot.pointee.fd)
         poll.repeats &+= 1
-        if result < 0 || poll.repeats >= Poll.acceptsMax { poll.advance() }
+        if result < 0 {
+            poll.acceptsLimit = 1
+            poll.advance()
+        } else if poll.repeats >= poll.acceptsLimit {
+            poll.acceptsLimit = min(poll.acceptsLimit * 2, Poll.acceptsMax)
+            poll.advance()
+        }
         if result == -EAGAIN || result == -EINTR || result == -ECONNABORTED { return nil }
         return event(.accepted, index, slot, value: result)
     }

@@ -5,7 +5,7 @@ import CLinux
 
 struct Poll: ~Copyable {
     static var eventsMax: Int { 32 }
-    /// How often one socket is read, or one listener asked, per readiness.
+    /// How often one socket is read, or at most one listener asked, per readiness.
     static var receivesMax: Int { 4 }
     static var acceptsMax: Int { 16 }
     /// The user data of the wake-up descriptor: no socket has it.
@@ -16,6 +16,9 @@ struct Poll: ~Copyable {
     let pieces: UnsafeMutablePointer<iovec>
     var eventCount = 0
     var position = 0
+    /// How often a listener is asked: once while connections come one by one, so that nothing is asked in vain, and
+    /// more as long as there are more.
+    var acceptsLimit = 1
     /// How often the event at `position` has been served.
     var repeats = 0
 

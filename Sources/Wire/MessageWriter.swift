@@ -70,7 +70,11 @@ public struct MessageWriter: Sendable {
     /// Appends a text and its terminating NUL. A text ends at its first NUL: what stands behind one must not become
     /// a field of its own.
     public mutating func cString(_ value: String) {
-        bytes.append(contentsOf: value.utf8.prefix { $0 != 0 })
+        var value = value
+        value.withUTF8 { text in
+            let end = text.firstIndex(of: 0) ?? text.count
+            bytes.append(contentsOf: text[..<end])
+        }
         bytes.append(0)
     }
 

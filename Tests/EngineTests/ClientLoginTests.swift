@@ -15,7 +15,8 @@ import Wire
         do throws(LoginRefusal) {
             return .success(
                 try readStartupParameters(
-                    StartupMessage(minorVersion: 0, parameters: parameters), settings: settings, reported: reported))
+                    StartupMessage(minorVersion: 0, parameters: parameters), names: StartupNames(settings),
+                    reported: reported))
         } catch {
             return .failure(error)
         }

@@ -42,8 +42,11 @@ final class SimulatedClient: CustomStringConvertible {
     private(set) var pause = Round.Pause.answers
     private(set) var expected: [RequestToken] = []
     private var numbers = 0
+    /// Its longest pause between two transactions.
+    let thinkMax: Int64
 
-    init(identity: Int, worker: Int, pool: Int, slot: UInt32) {
+    init(identity: Int, worker: Int, pool: Int, slot: UInt32, thinkMax: Int64) {
+        self.thinkMax = thinkMax
         self.identity = identity
         self.worker = worker
         self.pool = pool
@@ -91,7 +94,9 @@ final class SimulatedClient: CustomStringConvertible {
 
     private func receivedReady(_ token: RequestToken) -> Progress {
         while let first = expected.first, first != token {
-            guard first.isSkippable else { return .wrong("client \(identity): request \(first.number) was not answered") }
+            guard first.isSkippable else {
+                return .wrong("client \(identity): request \(first.number) was not answered")
+            }
             expected.removeFirst()
         }
         expected.removeFirst()
@@ -122,7 +127,7 @@ final class SimulatedClient: CustomStringConvertible {
     // MARK: Shapes of transactions
 
     func makeTransaction(_ chance: inout SeededGenerator) {
-        switch chance.below(12) {
+        switch chance.below(13) {
         case 0, 1: rounds = [simple(.select)]
         case 2: rounds = [Round(messages: (0..<3).map { _ in .query(token(), .select) }, pause: .answers)]
         case 3: rounds = [Round(messages: (0..<4).flatMap { _ in synced(.select) }, pause: .answers)]
@@ -136,6 +141,11 @@ final class SimulatedClient: CustomStringConvertible {
         case 8: rounds = [simple(.begin), simple(.failing), simple(.commit)]
         case 9: rounds = simpleCopy(chance.happens(perMille: 300))
         case 10: rounds = extendedCopy(&chance)
+        case 11:
+            // The answer to the first finds the second begun but not ended.
+            let pause = chance.between(10, 1_000)
+            let first = Round(messages: [.query(token(), .select)], pause: .time(pause))
+            rounds = [first] + splitBatch(chance.between(2_000, 9_000), .select)
         default: rounds = [simple(.begin)] + simpleCopy(false) + [Round(messages: synced(.commit), pause: .answers)]
         }
     }
@@ -166,7 +176,8 @@ final class SimulatedClient: CustomStringConvertible {
     }
 
     private func extendedCopy(_ chance: inout SeededGenerator) -> [Round] {
-        let statement = chance.happens(perMille: 250) ? Statement.failing : .copy(failing: chance.happens(perMille: 250))
+        let statement =
+            chance.happens(perMille: 250) ? Statement.failing : .copy(failing: chance.happens(perMille: 250))
         switch chance.below(3) {
         case 0:
             // Sync right after Execute, as many drivers do.

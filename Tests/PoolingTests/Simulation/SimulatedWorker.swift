@@ -86,7 +86,10 @@ final class SimulatedWorker {
         let slot = clients.firstIndex { $0 == nil } ?? clients.count
         if slot == clients.count { clients.append(nil) }
         clientLinks.prepare(UInt32(slot))
-        let client = SimulatedClient(identity: identity, worker: number, pool: pool, slot: UInt32(slot))
+        // Some have little to do, so that servers stay idle for long where they are.
+        let thinkMax = world.chance.happens(perMille: 400) ? 700_000 : world.scenario.thinkMax
+        let client = SimulatedClient(
+            identity: identity, worker: number, pool: pool, slot: UInt32(slot), thinkMax: thinkMax)
         clients[slot] = client
         return client
     }

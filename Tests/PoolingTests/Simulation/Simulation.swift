@@ -20,12 +20,10 @@ enum Simulation {
     struct Result {
         var violation: String?
         var trace = ""
-        var steps = 0
         var transactions = 0
         var told = 0
         var handOvers = 0
         var evictions = 0
-        var waitMax: Int64 = 0
     }
 
     static func run(seed: UInt64, isTraced: Bool = false) -> Result {
@@ -42,8 +40,8 @@ enum Simulation {
             if world.violation == nil { world.checkEmpty() }
         }
         return Result(
-            violation: world.violation, trace: (world.trace ?? []).joined(separator: "\n"), steps: world.steps,
+            violation: world.violation, trace: (world.trace ?? []).joined(separator: "\n"),
             transactions: world.transactions, told: world.told, handOvers: world.handOvers,
-            evictions: world.evictions, waitMax: world.waitMax)
+            evictions: world.evictions)
     }
 }

@@ -68,7 +68,9 @@ extension World {
                 count += 1
                 next = worker.serverLinks.next(after: next)
             }
-            if count != list.count { fail("pool \(pool): \(list.count) servers are \(state), but \(count) in the list") }
+            if count != list.count {
+                fail("pool \(pool): \(list.count) servers are \(state), but \(count) in the list")
+            }
             listed += Int(count)
         }
         if listed != live || part.pool.serverCount != live {
@@ -162,6 +164,12 @@ extension World {
         var open = 0
         for pool in pools { open += pool.servers.taken }
         if taken != open { fail("\(taken) permits of a shared bound for \(open) servers") }
+        if let starved = bound.starved {
+            let waits = workers.contains {
+                !$0.parts[starved.pool].pool.isPaused && !$0.parts[starved.pool].line.isEmpty
+            }
+            if !waits { fail("pool \(starved.pool) is called starved, but nobody waits in it") }
+        }
         if taken > before, bound.limit > 0, taken > bound.limit {
             fail("\(taken) servers in a shared bound, at most \(bound.limit) allowed")
         }
@@ -220,6 +228,12 @@ extension World {
         }
         let taken = part.pool.bounds.servers.taken
         note("  pool \(part.pool.bounds.identity) opens server number \(taken)")
+        for starved in [part.pool.bounds.database.starved, part.pool.bounds.user.starved] {
+            guard let starved, starved.pool != part.pool.bounds.identity else { continue }
+            if isForMinimum || starved.since < part.line.first?.waitsSince ?? .max {
+                fail("pool \(part.pool.bounds.identity) took a permit for which pool \(starved.pool) has waited longer")
+            }
+        }
         guard limits.size > 0, taken > limits.size + limits.overflow else { return }
         guard fromReserve, let first = part.line.first, now - first.waitsSince >= limits.reserveWaitMicroseconds else {
             return fail("a server of the reserve was opened too early")
@@ -228,7 +242,6 @@ extension World {
 
     /// A client leaves the line with a server.
     func served(_ client: SimulatedClient) {
-        if isCalm { waitMax = max(waitMax, now - max(client.waitsSince, scenario.calmAt)) }
         for worker in workers where worker.number != client.worker {
             let part = worker.parts[client.pool]
             guard !part.pool.isPaused, let other = part.line.first else { continue }

@@ -58,7 +58,6 @@ final class World {
     var told = 0
     var handOvers = 0
     var evictions = 0
-    var waitMax: Int64 = 0
     var watch: Watch
     /// The worker whose state the current event may change; nil: any.
     private(set) var touched: Int?
@@ -217,7 +216,7 @@ final class World {
     /// A client has what it waited for.
     private func goOn(_ client: SimulatedClient) {
         if client.rounds.isEmpty { transactions += 1 }
-        let think = client.rounds.isEmpty ? scenario.thinkMax : 3_000
+        let think = client.rounds.isEmpty ? client.thinkMax : 3_000
         schedule(after: chance.between(0, think), .clientActs(client, plan: client.plan))
     }
 
@@ -225,7 +224,7 @@ final class World {
     func tell(_ client: SimulatedClient) {
         told += 1
         client.forgetTransaction()
-        schedule(after: chance.between(500, scenario.thinkMax), .clientActs(client, plan: client.plan))
+        schedule(after: chance.between(500, client.thinkMax), .clientActs(client, plan: client.plan))
     }
 
     /// A reply is passed on.
