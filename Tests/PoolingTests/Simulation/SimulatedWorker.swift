@@ -217,6 +217,7 @@ final class SimulatedWorker {
         case .settings:
             if server.isOrphan { orphanAnswered(server) }
         case .reset, .check, .connect: release(server)
+        case .statement, .refusal: world.fail("a statement was answered by ReadyForQuery")
         }
     }
 

@@ -1,0 +1,153 @@
+// Batches whose statements are renamed: what is swallowed, what is invented, and what is not prepared after all.
+
+import Testing
+import Wire
+
+@testable import Pooling
+
+@Suite struct OwedStatementsTests {
+    private static let statement: UInt64 = 7
+
+    @Test("each reply of a batch ends its own message")
+    func batch() {
+        var owed = OwedReplies()
+        owed.sent(.parse, .client)
+        owed.sent(.bind, .client)
+        owed.sent(.describe, .client)
+        owed.sent(.execute, .client)
+        owed.sentSync()
+        let tags = [
+            BackendTag.parseComplete, BackendTag.bindComplete, BackendTag.rowDescription, BackendTag.dataRow,
+            BackendTag.commandComplete,
+        ]
+        for tag in tags { _ = owed.received(tag) }
+        let left = owed.readyForQueryCount
+        let origin = owed.receivedReadyForQuery()
+        let isEmpty = owed.isEmpty
+        #expect(left == 1)
+        #expect(origin == .client)
+        #expect(isEmpty)
+    }
+
+    @Test("an invented reply is due at once when nothing comes before it")
+    func inventedAtOnce() {
+        var owed = OwedReplies()
+        let isDue = owed.invented(.parseComplete)
+        let isOpen = owed.isBatchOpen
+        #expect(isDue)
+        #expect(isOpen, "its batch still waits for Sync")
+    }
+
+    @Test("an invented reply comes after the replies before it and before those behind it")
+    func inventedInOrder() {
+        var owed = OwedReplies()
+        owed.sent(.bind, .client)
+        owed.sent(.execute, .client)
+        let isDue = owed.invented(.closeComplete)
+        owed.sent(.bind, .client)
+        owed.sentSync()
+        _ = owed.received(BackendTag.bindComplete)
+        let early = owed.nextInvention()
+        _ = owed.received(BackendTag.commandComplete)
+        let inTime = owed.nextInvention()
+        let again = owed.nextInvention()
+        #expect(!isDue)
+        #expect(early == nil)
+        #expect(inTime == .closeComplete)
+        #expect(again == nil)
+    }
+
+    @Test("a statement that Weir prepares for a batch is answered unseen")
+    func swallowedParse() {
+        var owed = OwedReplies()
+        owed.sent(.parse, .statement, statement: Self.statement)
+        owed.sent(.bind, .client)
+        let first = owed.origin
+        let end = owed.received(BackendTag.parseComplete)
+        let second = owed.origin
+        #expect(first == .statement)
+        #expect(end == .nothing)
+        #expect(second == .client)
+    }
+
+    @Test("an error discards the batch up to its Sync, and says what was not prepared")
+    func errorDiscards() {
+        var owed = OwedReplies()
+        owed.sent(.parse, .client, statement: 1)
+        owed.sent(.close, .statement, statement: 2)
+        _ = owed.invented(.parseComplete, statement: 3)
+        owed.sent(.parse, .statement, statement: 4)
+        owed.sent(.parse, .refusal)
+        owed.sent(.bind, .client)
+        owed.sentSync()
+        owed.sent(.parse, .client, statement: 5)
+        owed.receivedError()
+        var discarded: [OwedReplies.Discarded] = []
+        while let next = owed.takeDiscarded() { discarded.append(next) }
+        let isSkipping = owed.isSkipping
+        let origin = owed.receivedReadyForQuery()
+        let end = owed.received(BackendTag.parseComplete)
+        #expect(
+            discarded == [
+                .parse(1, isClients: true), .close(2), .inventedParse(3), .parse(4, isClients: false), .refusal,
+            ])
+        #expect(!isSkipping, "the Sync was sent already")
+        #expect(origin == .client)
+        #expect(end == .namedParse, "the next batch is not touched")
+    }
+
+    @Test("after an error the server skips what comes until Sync")
+    func skipping() {
+        var owed = OwedReplies()
+        owed.sent(.parse, .client)
+        owed.receivedError()
+        let before = owed.isSkipping
+        let isEmptyBefore = owed.isEmpty
+        owed.sentSync()
+        let after = owed.isSkipping
+        _ = owed.receivedReadyForQuery()
+        let isEmpty = owed.isEmpty
+        #expect(before)
+        #expect(!isEmptyBefore)
+        #expect(!after)
+        #expect(isEmpty)
+    }
+
+    @Test("a COPY of the extended protocol ends with its own CommandComplete")
+    func copyInBatch() {
+        var owed = OwedReplies()
+        owed.sent(.bind, .client)
+        owed.sent(.execute, .client)
+        owed.sentSync()
+        _ = owed.received(BackendTag.bindComplete)
+        owed.receivedCopyInResponse()
+        owed.sentCopyEnd()
+        owed.sentSync()
+        _ = owed.received(BackendTag.commandComplete)
+        let left = owed.readyForQueryCount
+        let origin = owed.receivedReadyForQuery()
+        let isEmpty = owed.isEmpty
+        #expect(left == 1, "the Sync before the copy data is never answered")
+        #expect(origin == .client)
+        #expect(isEmpty)
+    }
+
+    @Test("a statement that Weir closes is gone when the server says so")
+    func closedStatement() {
+        var owed = OwedReplies()
+        owed.sent(.close, .statement, statement: Self.statement)
+        let end = owed.received(BackendTag.closeComplete)
+        #expect(end == .closedStatement(Self.statement))
+    }
+
+    @Test("results of a simple query end nothing by themselves")
+    func simpleQuery() {
+        var owed = OwedReplies()
+        owed.sentQuery(.client)
+        for tag in [BackendTag.rowDescription, BackendTag.commandComplete, BackendTag.emptyQueryResponse] {
+            _ = owed.received(tag)
+        }
+        let left = owed.readyForQueryCount
+        #expect(left == 1)
+    }
+}
