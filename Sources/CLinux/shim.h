@@ -189,6 +189,12 @@ static inline int linux_epoll_wait(int epoll, struct epoll_event *events, int ev
 }
 
 static inline uint64_t linux_epoll_data(const struct epoll_event *event) { return event->data.u64; }
+static inline void linux_epoll_set_event(struct epoll_event *event, uint32_t ready, uint64_t data)
+{
+    event->events = ready;
+    event->data.u64 = data;
+}
+
 static inline uint32_t linux_epoll_ready(const struct epoll_event *event) { return event->events; }
 
 static const uint32_t LINUX_EPOLL_IN = EPOLLIN;

@@ -10,7 +10,22 @@ import Wire
 /// One immutable configuration. A reload replaces the whole.
 final class ConfigurationSnapshot: Sendable {
     let value: Configuration
-    init(_ value: Configuration) { self.value = value }
+    // What each login asks for, beside the whole: the whole is large, and to reach into it would copy it.
+    private let databases: [String: DatabaseOptions]
+    private let secrets: [String: Secret]
+    let authType: AuthType
+
+    init(_ value: Configuration) {
+        self.value = value
+        databases = value.databases
+        secrets = value.secrets
+        authType = value.settings.authType
+    }
+
+    /// The database of a name, made from `*` if it is not listed.
+    func database(named name: String) -> DatabaseOptions? { databases[name] ?? value.database(named: name) }
+
+    func secret(of user: String) -> Secret? { secrets[user] }
 }
 
 /// A database as clients name it, over all workers.

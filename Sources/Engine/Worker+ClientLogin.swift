@@ -53,7 +53,7 @@ extension Worker {
         let client = clients[index]
         client.pointee.isUnixSocket = isUnix
         client.pointee.login = ClientLogin()
-        client.pointee.socket = loop.open(fd: fd, token: Token.make(.client, index))
+        client.pointee.socket = loop.open(fd: fd, token: Token.make(.client, index), expectsBytes: true)
         guard client.pointee.socket != .none else {
             closeDescriptor(fd)
             return closeClient(index, .refused(outOfBuffers))
@@ -225,12 +225,12 @@ extension Worker {
     // MARK: Authentication
 
     mutating func beginAuthentication(_ index: UInt32, _ login: ClientLogin) {
-        if !login.isConsole { login.options = configuration.value.database(named: login.database) }
-        login.secret = configuration.value.secrets[login.user]
+        if !login.isConsole { login.options = configuration.database(named: login.database) }
+        login.secret = configuration.secret(of: login.user)
         login.isMock = login.secret == nil
         let hasForcedUser = login.options?.user != nil || login.isConsole
         let method = authenticationMethod(
-            settings.authType, secret: login.secret, hasForcedUser: hasForcedUser)
+            configuration.authType, secret: login.secret, hasForcedUser: hasForcedUser)
         var writer = MessageWriter()
         switch method {
         case .accept: return authenticated(index, login)

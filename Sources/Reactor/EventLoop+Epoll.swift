@@ -8,6 +8,13 @@ extension EventLoop {
     mutating func waitOnPoll(until deadline: Int64) {
         while let index = sockets.takeDirty() { flushOnPoll(index) }
         guard poll.position >= poll.eventCount else { return }
+        if poll.expectantCount > 0 {
+            poll.eventCount = poll.expectantCount
+            poll.expectantCount = 0
+            poll.position = 0
+            poll.repeats = 0
+            return
+        }
         let nanoseconds = sockets.ready.isEmpty ? nanoseconds(until: deadline) : 0
         let milliseconds = nanoseconds < 0 ? -1 : min((nanoseconds + 999_999) / 1_000_000, 86_400_000)
         let count = linux_epoll_wait(poll.fd, poll.events, Int32(Poll.eventsMax), Int32(milliseconds))
@@ -40,7 +47,20 @@ extension EventLoop {
             writeOnPoll(index, slot)
         }
         let wanted = interest(of: slot)
-        if wanted & ~UInt32(slot.pointee.interest) != 0 { register(index, slot, wanted) }
+        if wanted & ~UInt32(slot.pointee.interest) != 0 {
+            register(index, slot, wanted)
+            if slot.pointee.flags.has(.expectsBytes) { expectBytes(index, slot) }
+        }
+    }
+
+    /// Puts a socket among the events of the next turn as if the kernel had said that it can be read.
+    private mutating func expectBytes(_ index: UInt32, _ slot: UnsafeMutablePointer<SocketSlot>) {
+        slot.pointee.flags.clear(.expectsBytes)
+        guard poll.position >= poll.eventCount, poll.expectantCount < Poll.eventsMax, slot.pointee.flags.has(.isReceiving)
+        else { return }
+        linux_epoll_set_event(
+            poll.events + poll.expectantCount, LINUX_EPOLL_IN, UInt64(slot.pointee.generation) << 32 | UInt64(index))
+        poll.expectantCount += 1
     }
 
     private mutating func closeOnPoll(_ index: UInt32, _ slot: UnsafeMutablePointer<SocketSlot>) {

@@ -135,8 +135,11 @@ public struct EventLoop: ~Copyable {
 
     /// Takes over a connected, non-blocking socket, which receives nothing until `startReceiving`. Returns
     /// `.none`, and leaves the descriptor to the caller, when `socketsMax` sockets are open.
-    public mutating func open(fd: Int32, token: UInt64) -> SocketID {
-        sockets.open(fd: fd, token: token, flags: []) ?? .none
+    ///
+    /// - `expectsBytes`: the peer has probably sent something already, as one that was just accepted: it is read
+    ///   without waiting to be told.
+    public mutating func open(fd: Int32, token: UInt64, expectsBytes: Bool = false) -> SocketID {
+        sockets.open(fd: fd, token: token, flags: expectsBytes ? .expectsBytes : []) ?? .none
     }
 
     /// Takes over a new non-blocking socket and connects it: `connected` or `closed(errno)` follows. Returns

@@ -16,6 +16,9 @@ struct Poll: ~Copyable {
     let pieces: UnsafeMutablePointer<iovec>
     var eventCount = 0
     var position = 0
+    /// Sockets that were just accepted and have mostly sent something already: they are read before the kernel is asked
+    /// who is ready, which for a connection that comes alone saves asking.
+    var expectantCount = 0
     /// How often a listener is asked: once while connections come one by one, so that nothing is asked in vain, and
     /// more as long as there are more.
     var acceptsLimit = 1

@@ -41,6 +41,8 @@ struct SocketFlags: OptionSet {
     static var tellsConnected: Self { Self(rawValue: 1 << 18) }
     static var tellsClosed: Self { Self(rawValue: 1 << 19) }
     static var tellsDetached: Self { Self(rawValue: 1 << 20) }
+    /// epoll: bytes are expected to be there already.
+    static var expectsBytes: Self { Self(rawValue: 1 << 21) }
 
     static var toTell: Self { [.tellsBlocked, .tellsDrained, .tellsConnected, .tellsClosed, .tellsDetached] }
     static var isSending: Self { [.isWriting, .isWaitingToWrite] }

@@ -79,6 +79,12 @@ struct ByteReader {
     /// become one.
     mutating func name() -> String? {
         guard let field = cString() else { return nil }
-        return String(validating: field, as: UTF8.self)
+        return validText(field)
     }
+}
+
+/// A text, or nil if the bytes are not UTF-8. Most are ASCII, which is seen much faster than UTF-8 is validated.
+func validText(_ bytes: UnsafeRawBufferPointer) -> String? {
+    if bytes.allSatisfy({ $0 < 0x80 }) { return String(decoding: bytes, as: UTF8.self) }
+    return String(validating: bytes, as: UTF8.self)
 }

@@ -131,11 +131,11 @@ private func parseStartupParameters(
             guard reader.remaining == 0 else { throw .missingTerminator }
             return parameters
         }
-        guard let name = String(validating: nameField, as: UTF8.self) else {
+        guard let name = validText(nameField) else {
             throw .badLayout("invalid startup packet layout: parameter name is not valid UTF-8")
         }
         guard let valueField = reader.cString() else { throw .missingTerminator }
-        if let value = String(validating: valueField, as: UTF8.self) {
+        if let value = validText(valueField) {
             parameters.append((name, value))
         } else if name == "user" || name == "database" {
             // A repaired name could be another one's name.
