@@ -39,7 +39,9 @@ func readFile(_ path: String) -> Result<String, FileError> {
 /// Gives up root for the configured user; refuses to stay root.
 func dropPrivileges(_ user: String) throws(StartError) {
     guard getuid() == 0 else { return }
-    guard !user.isEmpty else { throw StartError("Weir should not run as root: set user in the configuration, or give -u") }
+    guard !user.isEmpty else {
+        throw StartError("Weir should not run as root: set user in the configuration, or give -u")
+    }
     guard let entry = getpwnam(user) else { throw StartError("could not find user \"\(user)\" to switch to") }
     let (uid, gid) = (entry.pointee.pw_uid, entry.pointee.pw_gid)
     guard uid != 0 else { throw StartError("Weir should not run as root") }
@@ -102,7 +104,8 @@ func raiseFileLimit(_ configuration: Configuration, _ log: LogSink) {
     let names = max(1, configuration.secrets.count)
     var servers = 0
     for database in configuration.databases.values {
-        let size = configuration.poolSize(database: database, user: database.user ?? "")
+        let size =
+            configuration.poolSize(database: database, user: database.user ?? "")
             + configuration.maxOverflow(database: database)
             + configuration.reservePoolSize(database: database, user: database.user ?? "")
         let users = database.user == nil ? names : 1

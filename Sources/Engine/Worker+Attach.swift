@@ -301,7 +301,8 @@ extension Worker {
 
     /// Another worker's pool waits for a bound that idle servers here may hold.
     mutating func evictIdle(identity: Int) {
-        guard let key = shared.poolKey(identity: identity), let options = configuration.value.database(named: key.database)
+        guard let key = shared.poolKey(identity: identity),
+            let options = configuration.value.database(named: key.database)
         else { return }
         let own = pool(for: key, options)
         let bounds = pools[own].pointee.pool.bounds

@@ -170,7 +170,8 @@ extension Worker {
                 continue
             }
             // A database that `*` made is compared like any other.
-            let mustRecycle = changed.contains(name) || mustRecycleServers(from: pools[index].pointee.options, to: options)
+            let mustRecycle =
+                changed.contains(name) || mustRecycleServers(from: pools[index].pointee.options, to: options)
             pools[index].pointee.configure(options, value)
             if mustRecycle { recycle(index) }
             grow(index)

@@ -49,7 +49,8 @@ extension Worker {
     /// A server has come from another worker.
     mutating func adoptServer(_ message: ServerHandOver) {
         guard let key = shared.poolKey(identity: message.pool),
-            let poolIndex = poolIndices[key] ?? configuration.value.database(named: key.database).map({ pool(for: key, $0) })
+            let poolIndex = poolIndices[key]
+                ?? configuration.value.database(named: key.database).map({ pool(for: key, $0) })
         else {
             closeDescriptor(message.fd)
             shared.giveBackPermit(identity: message.pool)

@@ -112,7 +112,8 @@ extension Worker {
         }
         guard timeouts.serverConnect > 0 else { return }
         for server in members(index, .new) + members(index, .tested) where servers.isLive(server) {
-            let since = servers[server].pointee.phase == .ready
+            let since =
+                servers[server].pointee.phase == .ready
                 ? servers[server].pointee.activeAt : servers[server].pointee.connectedAt
             if now - since > timeouts.serverConnect {
                 closeServer(server, servers[server].pointee.login == nil ? .testFailed : .connectTimeout)
@@ -124,7 +125,8 @@ extension Worker {
         let server = servers[index]
         guard server.pointee.client >= 0 else {
             let limit = timeouts.cancelWait
-            return (server.pointee.isOrphan || server.pointee.closeNeeded) && limit > 0 && now - server.pointee.activeAt > limit ? .cancelTimeout : nil
+            return (server.pointee.isOrphan || server.pointee.closeNeeded) && limit > 0
+                && now - server.pointee.activeAt > limit ? .cancelTimeout : nil
         }
         let client = clients[UInt32(server.pointee.client)]
         if timeouts.transaction > 0, client.pointee.transactionAt != 0,

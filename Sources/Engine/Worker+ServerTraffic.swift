@@ -192,8 +192,9 @@ extension Worker {
         guard let origin = server.pointee.owed.receivedReadyForQuery() else {
             return closeServer(index, .protocolViolation("unexpected ReadyForQuery"))
         }
-        guard status == TransactionStatus.idle || status == TransactionStatus.inTransaction
-            || status == TransactionStatus.failed
+        guard
+            status == TransactionStatus.idle || status == TransactionStatus.inTransaction
+                || status == TransactionStatus.failed
         else { return closeServer(index, .protocolViolation("bad ReadyForQuery")) }
         server.pointee.transactionStatus = status
         guard origin == .client else { return ownRequestAnswered(index, origin, status) }

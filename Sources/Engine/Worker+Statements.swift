@@ -126,7 +126,8 @@ extension Worker {
         server.pointee.owed.sent(.parse, .client, statement: id.rawValue)
         server.pointee.namesUnderWay.append(Array(name))
         pools[UInt32(client.pointee.pool)].pointee.totals.serverParses &+= 1
-        sendHeader(serverIndex, FrontendTag.parse, before: UnsafeRawBufferPointer(start: nil, count: 0), id, rest: body.count)
+        sendHeader(
+            serverIndex, FrontendTag.parse, before: UnsafeRawBufferPointer(start: nil, count: 0), id, rest: body.count)
         return .rewritten(next: offset + MessageFramer.headerBytes + nameEnd + 1)
     }
 
@@ -215,7 +216,8 @@ extension Worker {
         server.pointee.owed.sent(.parse, .statement, statement: id.rawValue)
         pools[UInt32(server.pointee.pool)].pointee.totals.serverParses &+= 1
         let body = statements.body(id)
-        sendHeader(serverIndex, FrontendTag.parse, before: UnsafeRawBufferPointer(start: nil, count: 0), id, rest: body.count)
+        sendHeader(
+            serverIndex, FrontendTag.parse, before: UnsafeRawBufferPointer(start: nil, count: 0), id, rest: body.count)
         loop.send(server.pointee.socket, copying: body)
     }
 

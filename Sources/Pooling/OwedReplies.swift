@@ -96,7 +96,8 @@ public struct OwedReplies: ~Copyable {
 
     private func countOfReady(_ matches: (UInt8) -> Bool) -> Int {
         var found = 0
-        for index in 0..<entries.count where entries[index] & Kind.mask <= Kind.functionCall && matches(entries[index]) {
+        for index in 0..<entries.count where entries[index] & Kind.mask <= Kind.functionCall && matches(entries[index])
+        {
             found += 1
         }
         return found
@@ -236,7 +237,8 @@ public struct OwedReplies: ~Copyable {
     /// The server sent CopyInResponse: it ignores every Sync up to the end of the copy data.
     public mutating func receivedCopyInResponse() {
         // The request that is being answered keeps its entry, if it has one.
-        let first = entries.count > 0 && entries[0] & Kind.mask != Kind.sync && entries[0] & Kind.mask != Kind.copyEnd
+        let first =
+            entries.count > 0 && entries[0] & Kind.mask != Kind.sync && entries[0] & Kind.mask != Kind.copyEnd
             ? 1 : 0
         var index = first
         while index < entries.count, entries[index] & Kind.mask == Kind.sync { index += 1 }

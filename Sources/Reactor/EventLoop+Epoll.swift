@@ -56,7 +56,8 @@ extension EventLoop {
     /// Puts a socket among the events of the next turn as if the kernel had said that it can be read.
     private mutating func expectBytes(_ index: UInt32, _ slot: UnsafeMutablePointer<SocketSlot>) {
         slot.pointee.flags.clear(.expectsBytes)
-        guard poll.position >= poll.eventCount, poll.expectantCount < Poll.eventsMax, slot.pointee.flags.has(.isReceiving)
+        guard poll.position >= poll.eventCount, poll.expectantCount < Poll.eventsMax,
+            slot.pointee.flags.has(.isReceiving)
         else { return }
         linux_epoll_set_event(
             poll.events + poll.expectantCount, LINUX_EPOLL_IN, UInt64(slot.pointee.generation) << 32 | UInt64(index))

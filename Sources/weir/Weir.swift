@@ -47,7 +47,8 @@ struct Weir: ParsableCommand {
             throw ExitCode(1)
         }
         var options = LaunchOptions()
-        if arguments[0].hasPrefix("postgres://") || arguments[0].hasPrefix("postgresql") && arguments[0].contains("://") {
+        if arguments[0].hasPrefix("postgres://") || arguments[0].hasPrefix("postgresql") && arguments[0].contains("://")
+        {
             options.url = arguments[0]
         } else {
             options.path = arguments[0]

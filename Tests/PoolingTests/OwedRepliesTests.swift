@@ -59,7 +59,8 @@ private func run(_ steps: [Step]) -> (isEmpty: Bool, owed: Int, unsolicited: Int
         #expect(!run([.query, .copyInResponse, .copyEnd]).isEmpty)
         #expect(run([.query, .copyInResponse, .copyEnd, .ready]).isEmpty)
         #expect(run([.query, .copyInResponse, .error, .ready]).isEmpty)
-        #expect(run([.query, .copyInResponse, .error, .ready, .copyEnd]).isEmpty, "late CopyDone is ignored by the server")
+        #expect(
+            run([.query, .copyInResponse, .error, .ready, .copyEnd]).isEmpty, "late CopyDone is ignored by the server")
     }
 
     @Test("the Sync that a driver sends before its copy data is never answered")
