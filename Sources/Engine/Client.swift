@@ -42,6 +42,15 @@ enum ClientWait: UInt8 {
     case settings
 }
 
+/// What a batch does with prepared statements, which decides whether it could be sent a second time.
+enum StatementUse: UInt8 {
+    case none
+    /// It uses statements that were prepared before.
+    case uses
+    /// It gives or takes away names, which happens once.
+    case changes
+}
+
 /// Bytes that were received and not yet looked at: in the loop's buffer that they came in or, when many clients
 /// wait, in memory of just their size.
 struct HeldBytes {
@@ -99,6 +108,10 @@ struct Client: ~Copyable {
     var settings = ParameterSets.empty
     var held = HeldBytes.none
     var heldMore: [HeldBytes] = []
+    /// The batch that its server is working on, kept until the first reply is passed on: it can be sent once more.
+    var retry = HeldBytes.none
+    /// What the bytes that are being passed on do with prepared statements.
+    var statementUse = StatementUse.none
     var gather = Gather()
     /// How many bytes of the gathered message are needed before it can be looked at.
     var gatherWanted: Int32 = Int32(MessageFramer.headerBytes)

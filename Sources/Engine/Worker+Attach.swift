@@ -137,7 +137,9 @@ extension Worker {
         let client = clients[clientIndex]
         let server = servers[serverIndex]
         client.pointee.server = -1
+        if !client.pointee.retry.isNone { dropRetry(client) }
         server.pointee.client = -1
+        server.pointee.isRetrying = false
         server.pointee.queryAt = 0
         server.pointee.isCommitUnderWay = false
         client.pointee.queryAt = 0

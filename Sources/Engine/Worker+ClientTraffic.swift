@@ -102,6 +102,8 @@ extension Worker {
         let client = clients[index]
         let bytes = UnsafeRawPointer(loop.memory(of: buffer))
         let tracks = pools[UInt32(client.pointee.pool)].pointee.tracksStatements
+        let isFirst = tracks && client.pointee.server < 0
+        client.pointee.statementUse = .none
         var offset = from
         var run = from
         while offset < end {
@@ -161,6 +163,7 @@ extension Worker {
                 servers[UInt32(client.pointee.server)].pointee.socket, buffer: buffer, offset: run,
                 count: offset - run)
         }
+        if isFirst, client.pointee.statementUse == .uses { keepForRetry(index, buffer, from: from, end: end) }
         return end
     }
 
@@ -419,6 +422,12 @@ extension Worker {
             clientProcess(index, piece.buffer, from: Int(piece.from), end: Int(piece.end))
             loop.release(piece.buffer)
         }
+    }
+
+    /// Sends a batch once more.
+    mutating func processAgain(_ index: UInt32, _ batch: HeldBytes) {
+        clientProcess(index, batch.buffer, from: Int(batch.from), end: Int(batch.end))
+        loop.release(batch.buffer)
     }
 
     private mutating func release(_ piece: HeldBytes) {

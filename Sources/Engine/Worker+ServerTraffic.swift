@@ -132,7 +132,8 @@ extension Worker {
                     }
                     let status = bytes.load(fromByteOffset: offset + 5, as: UInt8.self)
                     // In statement mode a transaction block ends the connection instead of becoming ready.
-                    let isRefused = status != TransactionStatus.idle && isStatementMode(server)
+                    let isRefused =
+                        (status != TransactionStatus.idle && isStatementMode(server)) || server.pointee.isRetrying
                     if passes { pass(server, buffer, run: run, end: isRefused ? offset : frame.end) }
                     run = frame.end
                     receivedReadyForQuery(index, status)
@@ -182,7 +183,9 @@ extension Worker {
     @inline(__always)
     private mutating func pass(_ server: UnsafeMutablePointer<Server>, _ buffer: BufferID, run: Int, end: Int) {
         guard end > run else { return }
-        let socket = clients[UInt32(server.pointee.client)].pointee.socket
+        let client = clients[UInt32(server.pointee.client)]
+        if !client.pointee.retry.isNone { dropRetry(client) }
+        let socket = client.pointee.socket
         loop.send(socket, buffer: buffer, offset: run, count: end - run)
     }
 
@@ -199,6 +202,7 @@ extension Worker {
         server.pointee.transactionStatus = status
         guard origin == .client else { return ownRequestAnswered(index, origin, status) }
         guard server.pointee.client >= 0 else { return orphanAnswered(index) }
+        if server.pointee.isRetrying { return retryBatch(index) }
         countQuery(server, status)
         server.pointee.isCommitUnderWay = false
         let pool = pools[UInt32(server.pointee.pool)]
@@ -270,7 +274,8 @@ extension Worker {
             return passes
         case BackendTag.errorResponse:
             let origin = server.pointee.owed.origin
-            let isReplaced = replaceError(index)
+            if passes, isStale(index, frame, bytes) { server.pointee.isRetrying = true }
+            let isReplaced = replaceError(index) || server.pointee.isRetrying
             server.pointee.owed.receivedError()
             forgetDiscarded(index)
             if isReplaced || isLastWord(index, frame, bytes) { return false }

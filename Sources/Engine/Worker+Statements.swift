@@ -100,6 +100,7 @@ extension Worker {
         let server = servers[serverIndex]
         guard let nameEnd = payload.firstIndex(of: 0) else { return malformed(index) }
         let name = identifier(payload[..<nameEnd])
+        client.pointee.statementUse = .changes
         let body = UnsafeRawBufferPointer(rebasing: payload[(nameEnd + 1)...])
         flush(serverIndex, buffer, run: run, offset: offset)
         guard let id = statements.intern(body) else {
@@ -147,6 +148,7 @@ extension Worker {
         }
         flush(serverIndex, buffer, run: run, offset: offset)
         ensure(serverIndex, id)
+        if clients[index].pointee.statementUse == .none { clients[index].pointee.statementUse = .uses }
         server.pointee.owed.sent(.bind, .client)
         let portal = UnsafeRawBufferPointer(rebasing: payload[...portalEnd])
         let consumed = MessageFramer.headerBytes + nameEnd + 1
@@ -185,6 +187,7 @@ extension Worker {
     ) -> BatchOutcome {
         guard let nameEnd = payload.firstIndex(of: 0) else { return malformed(index) }
         let name = identifier(payload[1..<nameEnd])
+        clients[index].pointee.statementUse = .changes
         flush(serverIndex, buffer, run: run, offset: offset)
         if let id = clients[index].pointee.statements.remove(name) { statements.release(id) }
         if servers[serverIndex].pointee.owed.invented(.closeComplete) { send(index, .closeComplete) }
@@ -364,6 +367,8 @@ extension Worker {
             start: bytes + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes - 1)
         guard text.elementsEqual("DISCARD ALL".utf8) || text.elementsEqual("DEALLOCATE ALL".utf8) else { return }
         let server = servers[index]
+        // What Weir asked for itself it has taken into account when it asked.
+        guard server.pointee.owed.origin != .statement else { return }
         if server.pointee.client >= 0, server.pointee.owed.origin == .client {
             dropStatements(ofClient: UInt32(server.pointee.client))
         }

@@ -1,0 +1,79 @@
+"""After DDL a prepared statement may have another result type: the client need not know, where it need not."""
+
+from __future__ import annotations
+
+import psycopg
+import pytest
+
+TEXT = "select * from changing"
+
+
+def prepared(weir, autocommit: bool = True) -> psycopg.Connection:
+    """A client that prepares every statement the first time."""
+    client = weir.psycopg(autocommit)
+    client.prepare_threshold = 0
+    return client
+
+
+@pytest.fixture
+def changing(postgres):
+    """A table, and a way to give it one column more."""
+    with psycopg.connect(postgres.address("postgres", "app"), autocommit=True) as direct:
+        direct.execute("drop table if exists changing")
+        direct.execute("create table changing (a int)")
+        direct.execute("insert into changing values (1)")
+        direct.execute("grant all on changing to public")
+        columns = 1
+
+        def add_column() -> int:
+            nonlocal columns
+            columns += 1
+            direct.execute(f"alter table changing add column c{columns} int")
+            return columns
+
+        yield add_column
+        direct.execute("drop table changing")
+
+
+@pytest.mark.every_backend
+def test_a_statement_whose_result_has_changed_is_prepared_anew(weir_factory, changing):
+    weir = weir_factory(default_pool_size=2)
+    clients = [prepared(weir) for _ in range(6)]
+    for client in clients:
+        assert len(client.execute(TEXT).fetchone()) == 1
+    for _ in range(3):
+        wanted = changing()
+        for client in clients:
+            assert len(client.execute(TEXT).fetchone()) == wanted
+    for client in clients:
+        assert client.execute("select 7").fetchone() == (7,)
+
+
+def test_in_a_transaction_the_error_is_the_clients(weir_factory, changing):
+    weir = weir_factory(default_pool_size=1)
+    client = prepared(weir, autocommit=False)
+    client.execute(TEXT)
+    client.commit()
+    client.execute("select 1")
+    changing()
+    with pytest.raises(psycopg.errors.FeatureNotSupported):
+        client.execute(TEXT)
+    client.rollback()
+    assert client.execute("select 1").fetchone() == (1,)
+    client.commit()
+
+
+def test_a_batch_of_which_a_reply_was_passed_on_is_not_sent_again(weir_factory, changing, postgres):
+    weir = weir_factory(default_pool_size=1)
+    with psycopg.connect(postgres.address("postgres", "app"), autocommit=True) as direct:
+        direct.execute("create table if not exists counted (n int); truncate counted; grant all on counted to public")
+    client = prepared(weir)
+    client.execute(TEXT)
+    changing()
+    with pytest.raises(psycopg.errors.FeatureNotSupported):
+        with client.pipeline():
+            client.execute("insert into counted values (1)")
+            client.execute(TEXT)
+    with psycopg.connect(postgres.address("postgres", "app"), autocommit=True) as direct:
+        assert direct.execute("select count(*) from counted").fetchone()[0] == 0
+        direct.execute("drop table counted")
