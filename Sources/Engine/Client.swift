@@ -40,6 +40,8 @@ enum ClientWait: UInt8 {
     case server
     /// Its settings, which are being put in place on the linked server.
     case settings
+    /// The answers to earlier batches: what they prepare decides what its next message means.
+    case answers
 }
 
 /// Bytes that were received and not yet looked at: in the loop's buffer that they came in or, when many clients
@@ -100,6 +102,8 @@ struct Client: ~Copyable {
     var held = HeldBytes.none
     var heldMore: [HeldBytes] = []
     var gather = Gather()
+    /// The start of a Parse that is larger than a buffer.
+    var largeMessage: [UInt8] = []
     /// How many bytes of the gathered message are needed before it can be looked at.
     var gatherWanted: Int32 = Int32(MessageFramer.headerBytes)
     /// The names that it gave to prepared statements.
