@@ -58,6 +58,18 @@ clean_up_at_exit() {
     trap 'exit 143' TERM HUP
 }
 
+# A shell without job control starts what runs in its background with SIGINT ignored, and bash cannot take that back.
+# Called with the script's own arguments, this starts the script again, with a SIGINT that ends it.
+listen_to_interrupts() {
+    local name value
+    while read -r name value; do
+        [[ $name == SigIgn: ]] && break
+    done <"/proc/$$/status"
+    ((0x${value:-0} & 2)) || return 0
+    env --default-signal=INT true 2>/dev/null || return 0
+    exec env --default-signal=INT "${BASH_SOURCE[-1]}" "$@"
+}
+
 # --- Packages and building -------------------------------------------------------------------------------------------
 
 as_root() {

@@ -40,6 +40,8 @@ enum ClientWait: UInt8 {
     case server
     /// Its settings, which are being put in place on the linked server.
     case settings
+    /// The answers to earlier batches: what they prepare decides what its next message means.
+    case answers
 }
 
 /// What a batch does with prepared statements, which decides whether it could be sent a second time.
@@ -113,6 +115,8 @@ struct Client: ~Copyable {
     /// What the bytes that are being passed on do with prepared statements.
     var statementUse = StatementUse.none
     var gather = Gather()
+    /// The start of a Parse that is larger than a buffer.
+    var largeMessage: [UInt8] = []
     /// How many bytes of the gathered message are needed before it can be looked at.
     var gatherWanted: Int32 = Int32(MessageFramer.headerBytes)
     /// The names that it gave to prepared statements.

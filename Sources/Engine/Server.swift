@@ -60,8 +60,8 @@ struct Server: ~Copyable {
     var gather = Gather()
     /// The statements that were prepared on it under names of ours.
     var statements = ServerStatements()
-    /// The names that the client gave in Parses that have not been answered, in their order.
-    var namesUnderWay: [[UInt8]] = []
+    /// The names that the client gave or closed in messages that have not been answered, in their order.
+    var namesUnderWay = NamesUnderWay()
     /// The errors that take the place of the server's, in the order of the messages that stand for them.
     var refusals: [Refusal] = []
     /// A message that ends a reply is only partly there; the reply ends with it.
@@ -88,6 +88,23 @@ struct Server: ~Copyable {
         connectedAt = now
         activeAt = now
     }
+}
+
+/// A name that a client gave to a statement, or closed, in a message that has not been answered.
+struct NameUnderWay {
+    let name: [UInt8]
+    /// What it means, or meant before a Close, which then has a reference of it; nil when it was not known.
+    var statement: StatementID?
+    let isClose: Bool
+}
+
+/// A queue of names; all of them are of one batch, so that what an error discards is its end.
+struct NamesUnderWay {
+    private(set) var names: ArraySlice<NameUnderWay> = []
+
+    mutating func append(_ name: NameUnderWay) { names.append(name) }
+    mutating func popFirst() -> NameUnderWay? { names.popFirst() }
+    mutating func popLast() -> NameUnderWay? { names.popLast() }
 }
 
 /// Why a server connection ends; the texts are those that people search their logs for.

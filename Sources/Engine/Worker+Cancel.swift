@@ -67,7 +67,7 @@ extension Worker {
             return answer(requester)
         }
         guard client.pointee.server >= 0, !servers[UInt32(client.pointee.server)].pointee.owed.isEmpty,
-            client.pointee.wait == .none
+            client.pointee.wait != .settings
         else {
             log(.debug, "cancel request for idle client")
             return answer(requester)

@@ -41,7 +41,7 @@ extension Worker {
     }
 
     /// Processes received bytes, together with what was gathered before. The caller keeps its reference of the buffer.
-    private mutating func clientProcess(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) {
+    mutating func clientProcess(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) {
         let client = clients[index]
         let generation = client.pointee.generation
         var from = from
@@ -76,6 +76,7 @@ extension Worker {
         let gather = client.pointee.gather
         let have = Int(gather.count)
         let wanted = Int(client.pointee.gatherWanted)
+        if wanted > EventLoop.bufferBytes { return completeLargeParse(index, buffer, from: from, end: end) }
         let take = min(wanted - have, end - from)
         // SAFETY: what is wanted fits a buffer; `take` is within what was received.
         (loop.memory(of: gather.buffer) + have).copyMemory(from: loop.memory(of: buffer) + from, byteCount: take)
@@ -130,6 +131,15 @@ extension Worker {
                     case .pass: break
                     case .rewritten(let next): run = next
                     case .closed: return end
+                    case .waits:
+                        if offset > run {
+                            loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
+                        }
+                        client.pointee.framer = before
+                        client.pointee.wait = .answers
+                        loop.retain(buffer)
+                        hold(index, buffer, from: offset, end: end)
+                        return end
                     case .needs(let count):
                         if offset > run {
                             loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
@@ -260,7 +270,7 @@ extension Worker {
 
     // MARK: A message while the client has no server
 
-    private enum Beginning {
+    enum Beginning {
         /// The client has its server now.
         case attached
         /// The message was answered or dropped here; the next one starts at the offset.
@@ -312,7 +322,8 @@ extension Worker {
     }
 
     /// Answers a message without a server: after a loss, or because it needs none.
-    private mutating func answerLocally(
+    @discardableResult
+    mutating func answerLocally(
         _ index: UInt32, _ bytes: UnsafeRawPointer, from: Int, end: Int
     ) -> Beginning {
         let client = clients[index]
@@ -345,105 +356,6 @@ extension Worker {
         }
         guard let end = text.firstIndex(of: 0) else { return false }
         return loneKeyword(UnsafeRawBufferPointer(rebasing: text[..<end])) == .rollback
-    }
-
-    // MARK: Bytes that wait
-
-    /// Buffers in use beyond which held bytes are copied to smaller memory, so that clients that wait cannot take all
-    /// buffers from those that are served.
-    static var heldBuffersMax: Int { 256 }
-
-    /// Keeps bytes of a client that waits. Takes the caller's reference of the buffer.
-    mutating func hold(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) {
-        let client = clients[index]
-        var held = HeldBytes(buffer: buffer, from: Int32(from), end: Int32(end), memory: nil)
-        if loop.buffersInUse > Self.heldBuffersMax {
-            let memory = UnsafeMutableRawPointer.allocate(byteCount: end - from, alignment: 1)
-            memory.copyMemory(from: loop.memory(of: buffer) + from, byteCount: end - from)
-            loop.release(buffer)
-            held = HeldBytes(buffer: .max, from: 0, end: Int32(end - from), memory: memory)
-        }
-        if client.pointee.held.isNone {
-            client.pointee.held = held
-        } else {
-            client.pointee.heldMore.append(held)
-            // One piece is the query that waits; a client that sends on is not read until it has its server.
-            stopReceiving(client: index)
-        }
-    }
-
-    mutating func stopReceiving(client index: UInt32) {
-        let client = clients[index]
-        guard !client.pointee.isReceivingStopped else { return }
-        client.pointee.isReceivingStopped = true
-        loop.stopReceiving(client.pointee.socket)
-    }
-
-    mutating func resumeReceiving(client index: UInt32) {
-        let client = clients[index]
-        guard client.pointee.isReceivingStopped else { return }
-        client.pointee.isReceivingStopped = false
-        loop.startReceiving(client.pointee.socket)
-    }
-
-    /// Looks at what was held, now that the wait is over.
-    mutating func resumeHeld(_ index: UInt32) {
-        let client = clients[index]
-        let generation = client.pointee.generation
-        let first = client.pointee.held
-        client.pointee.held = .none
-        if client.pointee.heldMore.isEmpty {
-            if !first.isNone { resume(index, generation, first) }
-        } else {
-            let more = client.pointee.heldMore
-            client.pointee.heldMore = []
-            resume(index, generation, first)
-            for piece in more { resume(index, generation, piece) }
-        }
-        guard clients.isLive(index, generation: generation) else { return }
-        if clients[index].pointee.wait == .none { resumeReceiving(client: index) }
-    }
-
-    private mutating func resume(_ index: UInt32, _ generation: UInt32, _ piece: HeldBytes) {
-        guard clients.isLive(index, generation: generation) else { return release(piece) }
-        var piece = piece
-        if let memory = piece.memory {
-            guard let buffer = loop.allocateBuffer() else {
-                memory.deallocate()
-                return closeClient(index, .fatal(outOfBuffers))
-            }
-            loop.memory(of: buffer).copyMemory(from: memory, byteCount: Int(piece.end))
-            memory.deallocate()
-            piece = HeldBytes(buffer: buffer, from: 0, end: piece.end, memory: nil)
-        }
-        if clients[index].pointee.wait != .none {
-            hold(index, piece.buffer, from: Int(piece.from), end: Int(piece.end))
-        } else {
-            clientProcess(index, piece.buffer, from: Int(piece.from), end: Int(piece.end))
-            loop.release(piece.buffer)
-        }
-    }
-
-    /// Sends a batch once more.
-    mutating func processAgain(_ index: UInt32, _ batch: HeldBytes) {
-        clientProcess(index, batch.buffer, from: Int(batch.from), end: Int(batch.end))
-        loop.release(batch.buffer)
-    }
-
-    private mutating func release(_ piece: HeldBytes) {
-        if piece.isNone { return }
-        if let memory = piece.memory { memory.deallocate() } else { loop.release(piece.buffer) }
-    }
-
-    /// Gives the memory of a client back that is going away.
-    mutating func dropHeld(_ index: UInt32) {
-        let client = clients[index]
-        release(client.pointee.held)
-        for piece in client.pointee.heldMore { release(piece) }
-        if !client.pointee.gather.isEmpty { loop.release(client.pointee.gather.buffer) }
-        client.pointee.held = .none
-        client.pointee.heldMore = []
-        client.pointee.gather = Gather()
     }
 
     // MARK: Back-pressure

@@ -237,6 +237,7 @@ extension Worker {
         let requests = server.pointee.owed.clientRequestCount
         let isBatchOpen = server.pointee.owed.isBatchOpen
         let waitsForSettings = client.pointee.wait == .settings
+        undoNames(serverIndex)
         unlink(clientIndex, serverIndex)
         if waitsForSettings {
             // Nothing of the client's was sent yet: it simply waits for another server.
@@ -258,6 +259,7 @@ extension Worker {
         if requests == 0 && !isBatchOpen {
             // The client is between two statements: it hears of it with the next one.
             client.pointee.refusal = Refusal(error)
+            if client.pointee.wait == .answers { return resumeAfterAnswers(clientIndex) }
             return resumeReceiving(client: clientIndex)
         }
         var writer = MessageWriter()
@@ -267,6 +269,7 @@ extension Worker {
         }
         if isBatchOpen { writer.errorResponse(requests == 0 || !isCommit ? error : Self.lossError) }
         sendToClient(clientIndex, writer)
+        if client.pointee.wait == .answers { return resumeAfterAnswers(clientIndex) }
         resumeReceiving(client: clientIndex)
     }
 

@@ -15,7 +15,9 @@ extension Worker {
     /// Keeps a batch that was just passed on whole, and is all that its server owes.
     mutating func keepForRetry(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) {
         let client = clients[index]
-        guard client.pointee.server >= 0, client.pointee.framer.isAtBoundary, client.pointee.retry.isNone else { return }
+        guard client.pointee.server >= 0, client.pointee.framer.isAtBoundary, client.pointee.retry.isNone else {
+            return
+        }
         let server = servers[UInt32(client.pointee.server)]
         guard server.pointee.transactionStatus == TransactionStatus.idle, !server.pointee.owed.isBatchOpen,
             server.pointee.owed.clientRequestCount == 1, loop.buffersInUse <= Self.heldBuffersMax

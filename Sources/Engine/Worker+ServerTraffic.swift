@@ -141,6 +141,11 @@ extension Worker {
                     guard servers.isLive(index, generation: generation) else { return end }
                     passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
                 } else {
+                    if frame.tag == BackendTag.errorResponse, passes {
+                        // Another may take its place.
+                        pass(server, buffer, run: run, end: offset)
+                        run = offset
+                    }
                     let isPassed = watchedMessage(index, frame, bytes + offset, passes)
                     guard servers.isLive(index, generation: generation) else { return end }
                     server.pointee.isPassing = isPassed
@@ -209,7 +214,13 @@ extension Worker {
         if pool.pointee.mode == .statement, status != TransactionStatus.idle {
             return closeServer(index, .statementModeTransaction)
         }
-        guard server.pointee.owed.isEmpty else { return }
+        let client = UInt32(server.pointee.client)
+        let generation = clients[client].pointee.generation
+        let waits = clients[client].pointee.wait == .answers && !server.pointee.owed.awaitsClientReady
+        guard server.pointee.owed.isEmpty else {
+            if waits { resumeAfterAnswers(client) }
+            return
+        }
         server.pointee.statements.settled()
         switch pool.pointee.mode {
         case .session:
@@ -219,11 +230,15 @@ extension Worker {
             }
             return
         case .transaction, .statement:
-            if status != TransactionStatus.idle { return }
+            if status != TransactionStatus.idle {
+                if waits { resumeAfterAnswers(client) }
+                return
+            }
         }
-        unlink(UInt32(server.pointee.client), index)
+        unlink(client, index)
         if pool.pointee.resetsAlways { server.pointee.needsReset = true }
         release(index)
+        if waits, clients.isLive(client, generation: generation) { resumeAfterAnswers(client) }
     }
 
     @inline(__always)
@@ -268,19 +283,34 @@ extension Worker {
         case BackendTag.copyInResponse:
             server.pointee.owed.receivedCopyInResponse()
             // Without its client nobody sends the copy data that it waits for.
-            if server.pointee.client < 0 { closeServer(index, .clientLeftQuery) }
+            guard server.pointee.client >= 0 else {
+                closeServer(index, .clientLeftQuery)
+                return passes
+            }
+            // The Sync that the client waits for may have been struck.
+            let client = UInt32(server.pointee.client)
+            if clients[client].pointee.wait == .answers, !server.pointee.owed.awaitsClientReady {
+                resumeAfterAnswers(client)
+            }
             return passes
         case BackendTag.copyBothResponse:
             return passes
         case BackendTag.errorResponse:
             let origin = server.pointee.owed.origin
+            let goesToClient = passes || (origin == .statement && server.pointee.client >= 0)
             if passes, isStale(index, frame, bytes) { server.pointee.isRetrying = true }
             let isReplaced = replaceError(index) || server.pointee.isRetrying
+            let renamed = goesToClient && !isReplaced ? errorWithClientsNames(index, frame, bytes) : nil
             server.pointee.owed.receivedError()
             forgetDiscarded(index)
             if isReplaced || isLastWord(index, frame, bytes) { return false }
+            if let renamed {
+                let socket = clients[UInt32(server.pointee.client)].pointee.socket
+                renamed.withUnsafeBytes { loop.send(socket, copying: $0) }
+                return false
+            }
             // A statement of the client's that cannot be prepared here is the client's error.
-            if passes || (origin == .statement && server.pointee.client >= 0) { return true }
+            if goesToClient { return true }
             server.pointee.hasOwnError = true
             if server.pointee.client < 0, server.pointee.owed.isEmpty { idleServerSpoke(index, frame, bytes) }
             return false
@@ -335,39 +365,6 @@ extension Worker {
         guard server.pointee.client >= 0, server.pointee.owed.origin == .client else { return }
         let client = clients[UInt32(server.pointee.client)]
         client.pointee.settings = parameterSets.set(client.pointee.settings, name: name, value: value)
-    }
-
-    // MARK: Replies to requests of ours
-
-    private mutating func ownRequestAnswered(_ index: UInt32, _ origin: RequestOrigin, _ status: UInt8) {
-        let server = servers[index]
-        let hasFailed = server.pointee.hasOwnError
-        switch origin {
-        case .client, .statement, .refusal: return
-        case .settings:
-            if server.pointee.isOrphan { return orphanAnswered(index) }
-            return settingsAnswered(index)
-        case .reset:
-            if hasFailed || status != TransactionStatus.idle { return closeServer(index, .resetFailed) }
-        case .check:
-            if hasFailed || status != TransactionStatus.idle { return closeServer(index, .testFailed) }
-        case .connect:
-            if hasFailed || status != TransactionStatus.idle { return connectQueryFailed(index) }
-            return serverLoggedIn(index)
-        }
-        release(index)
-    }
-
-    /// A reply has ended that nobody waits for any more.
-    private mutating func orphanAnswered(_ index: UInt32) {
-        let server = servers[index]
-        guard server.pointee.owed.isEmpty else { return }
-        server.pointee.isOrphan = false
-        guard server.pointee.transactionStatus == TransactionStatus.idle else {
-            return closeServer(index, .clientLeftNotReady)
-        }
-        if pools[UInt32(server.pointee.pool)].pointee.mode == .session { server.pointee.needsReset = true }
-        release(index)
     }
 
     // MARK: Back-pressure

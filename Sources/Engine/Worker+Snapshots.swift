@@ -81,8 +81,9 @@ extension Worker {
         let client = clients[index]
         let isConsole = client.pointee.state == .console
         let database = isConsole ? "pgbouncer" : pools[UInt32(client.pointee.pool)].pointee.key.database
+        let waits = client.pointee.wait == .server || client.pointee.wait == .settings
         let state =
-            client.pointee.wait != .none ? "waiting" : client.pointee.server >= 0 || isConsole ? "active" : "idle"
+            waits ? "waiting" : client.pointee.server >= 0 || isConsole ? "active" : "idle"
         var snapshot = ClientSnapshot(
             kind: .client, id: client.pointee.identifier,
             user: client.pointee.user?.name ?? client.pointee.login?.user ?? "pgbouncer", database: database,
@@ -92,7 +93,7 @@ extension Worker {
             &snapshot, client.pointee.socket, client.pointee.isUnixSocket ? nil : peer, client.pointee.connectedAt)
         if isConsole == false {
             snapshot.requestTimeMicroseconds = client.pointee.activeAt + shared.clockOffset
-            if client.pointee.wait != .none {
+            if waits {
                 snapshot.waitMicroseconds = UInt64(max(0, now - client.pointee.activeAt))
             }
             snapshot.applicationName = parameterSets.value(client.pointee.settings, "application_name") ?? ""

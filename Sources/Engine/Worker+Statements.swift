@@ -24,13 +24,16 @@ enum BatchOutcome {
     case rewritten(next: Int)
     /// So many of its bytes are needed first.
     case needs(Int)
+    /// Earlier batches must have been answered first.
+    case waits
     /// The client is gone.
     case closed
 }
 
 extension Worker {
-    /// The largest message that is gathered to be renamed.
+    /// The largest message that is gathered to be renamed, and the largest Parse, which gets memory of its own.
     static var statementMessageBytesMax: Int { EventLoop.bufferBytes }
+    static var parseBytesMax: Int { 1 << 20 }
 
     /// Looks at a message of the extended protocol. `bytes` is the buffer's memory; the message begins at `offset`, and
     /// what precedes it from `run` on has not been sent yet.
@@ -54,10 +57,13 @@ extension Worker {
             if server.pointee.transactionStatus != TransactionStatus.idle {
                 noteCommitInParse(bytes + offset, available: frame.end - offset, server)
             }
+            guard !payload.isEmpty || isWhole else { return .needs(MessageFramer.headerBytes + 1) }
             guard payload.first != 0 else {
                 server.pointee.owed.sent(.parse, .client)
                 return .pass
             }
+            // Whether a transaction has failed decides whether anything may be prepared.
+            if server.pointee.owed.awaitsClientReady { return .waits }
             guard isWhole else { return needs(index, frame) }
             return parse(index, serverIndex, frame, buffer, payload, run: run, offset: offset)
         case FrontendTag.bind:
@@ -70,6 +76,7 @@ extension Worker {
                 server.pointee.owed.sent(frame.tag == FrontendTag.describe ? .describe : .close, .client)
                 return .pass
             }
+            if server.pointee.owed.hasUnsettledStatements { return .waits }
             guard isWhole else { return needs(index, frame) }
             return frame.tag == FrontendTag.describe
                 ? describe(index, serverIndex, frame, buffer, payload, run: run, offset: offset)
@@ -78,13 +85,18 @@ extension Worker {
     }
 
     private mutating func needs(_ index: UInt32, _ frame: Frame) -> BatchOutcome {
+        if frame.tag == FrontendTag.parse, frame.length <= Self.parseBytesMax {
+            // The batch has begun: the server stays with the client until the message is whole.
+            servers[UInt32(clients[index].pointee.server)].pointee.owed.sentBatchMessage()
+            return .needs(frame.length)
+        }
         guard frame.length <= Self.statementMessageBytesMax else {
             closeClient(
                 index,
                 .fatal(
                     fatalFields(
                         SQLState.programLimitExceeded, "prepared statement is too large",
-                        detail: "A named statement may have at most \(Self.statementMessageBytesMax) bytes.")))
+                        detail: "A named statement may have at most \(Self.parseBytesMax) bytes.")))
             return .closed
         }
         return .needs(frame.length)
@@ -110,22 +122,35 @@ extension Worker {
         case .defined: break
         case .alreadyDefined:
             statements.release(id)
-            return refuse(serverIndex, frame, duplicate(name))
+            // PostgreSQL is given a name that is taken too: it may find something else wrong before that.
+            guard let taken = client.pointee.statements.find(name) else { preconditionFailure("the name is defined") }
+            ensure(serverIndex, taken)
+            server.pointee.owed.sent(.parse, .client)
+            sendHeader(
+                serverIndex, FrontendTag.parse, before: UnsafeRawBufferPointer(start: nil, count: 0), taken,
+                rest: body.count)
+            return .rewritten(next: offset + MessageFramer.headerBytes + nameEnd + 1)
         case .tooMany(let limit):
             statements.release(id)
             return refuse(serverIndex, frame, tooMany(limit))
         }
         if server.pointee.statements.touch(id) {
-            if server.pointee.owed.invented(.parseComplete, statement: id.rawValue) {
-                send(index, .parseComplete)
-            } else {
-                server.pointee.namesUnderWay.append(Array(name))
+            guard server.pointee.transactionStatus == TransactionStatus.failed else {
+                if server.pointee.owed.invented(.parseComplete, statement: id.rawValue) {
+                    send(index, .parseComplete)
+                } else {
+                    server.pointee.namesUnderWay.append(
+                        NameUnderWay(name: Array(name), statement: id, isClose: false))
+                }
+                return .rewritten(next: frame.end)
             }
-            return .rewritten(next: frame.end)
+            // In a failed transaction only the server knows whether the statement may be prepared.
+            _ = server.pointee.statements.remove(id)
+            sendClose(serverIndex, id)
         }
         makeRoom(serverIndex, for: id)
         server.pointee.owed.sent(.parse, .client, statement: id.rawValue)
-        server.pointee.namesUnderWay.append(Array(name))
+        server.pointee.namesUnderWay.append(NameUnderWay(name: Array(name), statement: id, isClose: false))
         pools[UInt32(client.pointee.pool)].pointee.totals.serverParses &+= 1
         sendHeader(
             serverIndex, FrontendTag.parse, before: UnsafeRawBufferPointer(start: nil, count: 0), id, rest: body.count)
@@ -141,6 +166,7 @@ extension Worker {
             let nameEnd = payload[(portalEnd + 1)...].firstIndex(of: 0)
         else { return isWhole ? malformed(index) : needsNames(index, frame, available: frame.end - offset) }
         let name = identifier(payload[(portalEnd + 1)..<nameEnd])
+        if !name.isEmpty, server.pointee.owed.hasUnsettledStatements { return .waits }
         guard !name.isEmpty, let id = clients[index].pointee.statements.find(name) else {
             // The unnamed statement, or a name that nobody gave: PostgreSQL knows what to say.
             server.pointee.owed.sent(.bind, .client)
@@ -189,8 +215,14 @@ extension Worker {
         let name = identifier(payload[1..<nameEnd])
         clients[index].pointee.statementUse = .changes
         flush(serverIndex, buffer, run: run, offset: offset)
-        if let id = clients[index].pointee.statements.remove(name) { statements.release(id) }
-        if servers[serverIndex].pointee.owed.invented(.closeComplete) { send(index, .closeComplete) }
+        let closed = clients[index].pointee.statements.remove(name)
+        if servers[serverIndex].pointee.owed.invented(.closeComplete) {
+            if let closed { statements.release(closed) }
+            send(index, .closeComplete)
+        } else {
+            servers[serverIndex].pointee.namesUnderWay.append(
+                NameUnderWay(name: Array(name), statement: closed, isClose: true))
+        }
         return .rewritten(next: frame.end)
     }
 
@@ -202,6 +234,22 @@ extension Worker {
     private mutating func malformed(_ index: UInt32) -> BatchOutcome {
         closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "failed to parse packet")))
         return .closed
+    }
+
+    /// A Parse that came in more than one buffer, whole.
+    mutating func largeParse(_ index: UInt32, _ bytes: UnsafeRawBufferPointer, _ buffer: BufferID) {
+        let client = clients[index]
+        let serverIndex = UInt32(client.pointee.server)
+        guard let start = bytes.baseAddress else { return }
+        let frame = client.pointee.framer.next(
+            start, from: 0, count: bytes.count, whole: .none, lengthMax: packetBytesMax)
+        if servers[serverIndex].pointee.owed.isSkipping { return }
+        let payload = UnsafeRawBufferPointer(rebasing: bytes[MessageFramer.headerBytes...])
+        // Nothing of the buffer is sent: the run is empty.
+        guard case .rewritten(let next) = parse(index, serverIndex, frame, buffer, payload, run: 0, offset: 0),
+            next < bytes.count
+        else { return }
+        loop.send(servers[serverIndex].pointee.socket, copying: UnsafeRawBufferPointer(rebasing: bytes[next...]))
     }
 
     // MARK: What goes to the server
@@ -229,10 +277,14 @@ extension Worker {
         let server = servers[serverIndex]
         statements.retain(id)
         guard let evicted = server.pointee.statements.insert(id, limit: serverStatementsMax) else { return }
-        // It is released when it is really gone.
-        server.pointee.owed.sent(.close, .statement, statement: evicted.rawValue)
+        sendClose(serverIndex, evicted)
+    }
+
+    /// Closes a statement on a server. It is released when it is really gone.
+    private mutating func sendClose(_ serverIndex: UInt32, _ id: StatementID) {
+        servers[serverIndex].pointee.owed.sent(.close, .statement, statement: id.rawValue)
         let kind: UInt8 = UInt8(ascii: "S")
-        withUnsafeBytes(of: kind) { sendHeader(serverIndex, FrontendTag.close, before: $0, evicted, rest: 0) }
+        withUnsafeBytes(of: kind) { sendHeader(serverIndex, FrontendTag.close, before: $0, id, rest: 0) }
     }
 
     /// Sends the start of a message up to and with the name of a statement: tag, length, `before`, name.
@@ -274,12 +326,6 @@ extension Worker {
         return .rewritten(next: frame.end)
     }
 
-    private func duplicate(_ name: UnsafeRawBufferPointer) -> ErrorFields {
-        ErrorFields(
-            code: SQLState.duplicatePreparedStatement,
-            message: "prepared statement \"\(String(decoding: name, as: UTF8.self))\" already exists")
-    }
-
     private func tooMany(_ limit: Int) -> ErrorFields {
         ErrorFields(
             code: SQLState.configurationLimitExceeded, message: "too many prepared statements",
@@ -291,99 +337,5 @@ extension Worker {
         ErrorFields(
             code: SQLState.insufficientResources, message: "out of memory for prepared statements",
             detail: "All prepared statements together take \(statements.bytes) bytes.")
-    }
-
-    // MARK: What comes from the server
-
-    /// A reply of the server to a message of a batch has ended.
-    mutating func replyEnded(_ index: UInt32, _ tag: UInt8) {
-        let server = servers[index]
-        switch server.pointee.owed.received(tag) {
-        case .nothing: return
-        case .namedParse: if !server.pointee.namesUnderWay.isEmpty { server.pointee.namesUnderWay.removeFirst() }
-        case .closedStatement(let statement): statements.release(StatementID(rawValue: statement))
-        }
-    }
-
-    /// Sends the replies that are due now and that the server does not send.
-    mutating func invent(_ index: UInt32) {
-        let server = servers[index]
-        while let reply = server.pointee.owed.nextInvention() {
-            if reply == .parseComplete, !server.pointee.namesUnderWay.isEmpty {
-                server.pointee.namesUnderWay.removeFirst()
-            }
-            if server.pointee.client >= 0 { send(UInt32(server.pointee.client), reply) }
-        }
-    }
-
-    private mutating func send(_ index: UInt32, _ reply: InventedReply) {
-        let tag = reply == .parseComplete ? BackendTag.parseComplete : BackendTag.closeComplete
-        let message: (UInt8, UInt8, UInt8, UInt8, UInt8) = (tag, 0, 0, 0, 4)
-        let socket = clients[index].pointee.socket
-        withUnsafeBytes(of: message) { loop.send(socket, copying: $0) }
-    }
-
-    /// The server refused a message of a batch and skips the rest: what was to be prepared is not.
-    mutating func forgetDiscarded(_ index: UInt32) {
-        let server = servers[index]
-        while let discarded = server.pointee.owed.takeDiscarded() {
-            switch discarded {
-            case .parse(let statement, let isClients):
-                if isClients { undefine(server) }
-                let id = StatementID(rawValue: statement)
-                if server.pointee.statements.remove(id) { statements.release(id) }
-            case .inventedParse: undefine(server)
-            case .refusal: if !server.pointee.refusals.isEmpty { server.pointee.refusals.removeFirst() }
-            case .close(let statement): server.pointee.statements.restore(StatementID(rawValue: statement))
-            }
-        }
-    }
-
-    /// The client's oldest Parse that has not been answered gave no name after all.
-    private mutating func undefine(_ server: UnsafeMutablePointer<Server>) {
-        guard !server.pointee.namesUnderWay.isEmpty else { return }
-        let name = server.pointee.namesUnderWay.removeFirst()
-        guard server.pointee.client >= 0 else { return }
-        let client = clients[UInt32(server.pointee.client)]
-        if let known = name.withUnsafeBytes({ client.pointee.statements.remove($0) }) { statements.release(known) }
-    }
-
-    /// Whether the error that has just come stands for one of ours, which is sent in its place.
-    mutating func replaceError(_ index: UInt32) -> Bool {
-        let server = servers[index]
-        guard server.pointee.owed.origin == .refusal, let refusal = server.pointee.refusals.first else { return false }
-        if server.pointee.client >= 0 {
-            var writer = MessageWriter()
-            writer.errorResponse(refusal.error)
-            sendToClient(UInt32(server.pointee.client), writer)
-        }
-        return true
-    }
-
-    /// `DISCARD ALL` and `DEALLOCATE ALL` close every statement of the session.
-    mutating func noteCommandComplete(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
-        guard frame.length == 17 || frame.length == 20 else { return }
-        let text = UnsafeRawBufferPointer(
-            start: bytes + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes - 1)
-        guard text.elementsEqual("DISCARD ALL".utf8) || text.elementsEqual("DEALLOCATE ALL".utf8) else { return }
-        let server = servers[index]
-        // What Weir asked for itself it has taken into account when it asked.
-        guard server.pointee.owed.origin != .statement else { return }
-        if server.pointee.client >= 0, server.pointee.owed.origin == .client {
-            dropStatements(ofClient: UInt32(server.pointee.client))
-        }
-        dropStatements(ofServer: index)
-    }
-
-    mutating func dropStatements(ofClient index: UInt32) {
-        let client = clients[index]
-        client.pointee.statements.removeAll { statements.release($0) }
-    }
-
-    mutating func dropStatements(ofServer index: UInt32) {
-        let server = servers[index]
-        server.pointee.statements.removeAll { statements.release($0) }
-        server.pointee.namesUnderWay = []
-        server.pointee.refusals = []
     }
 }

@@ -61,6 +61,17 @@ public struct ClientStatements: ~Copyable {
         return names.pointee.id(at: place)
     }
 
+    /// A name that the client gave to a statement for which `matches` is true.
+    ///
+    /// Complexity: O(names).
+    public func name(where matches: (StatementID) -> Bool) -> [UInt8]? {
+        guard let names else { return nil }
+        for place in 0..<UInt32(truncatingIfNeeded: names.pointee.count) where matches(names.pointee.id(at: place)) {
+            return names.pointee.name(at: place)
+        }
+        return nil
+    }
+
     /// Forgets a name; the caller owns the reference of the statement that it meant.
     ///
     /// Complexity: O(bytes of the name).
@@ -126,6 +137,12 @@ private struct StatementNames: ~Copyable {
     func id(at place: UInt32) -> StatementID {
         precondition(Int(place) < count)
         return entries[Int(place)].id
+    }
+
+    func name(at place: UInt32) -> [UInt8] {
+        precondition(Int(place) < count)
+        // SAFETY: the place is below `count`, and the address is that of a name with as many bytes as its entry says.
+        return Array(UnsafeRawBufferPointer(start: nameAddress(place), count: Int(entries[Int(place)].nameBytes)))
     }
 
     @inline(__always)

@@ -79,6 +79,11 @@ public struct OwedReplies: ~Copyable {
     private var copyIn = false
     /// The server skips everything up to the next Sync, which has not been sent yet.
     private var skipping = false
+    /// How many ReadyForQuery the client waits for.
+    private var clientReadyCount = 0
+    /// The batch that is open, or one before it that has not been answered whole, changes what is prepared.
+    private var openBatchChanges = false
+    private var earlierBatchChanges = false
 
     /// A queue that owes nothing.
     public init() {}
@@ -112,6 +117,16 @@ public struct OwedReplies: ~Copyable {
     /// Whether the server throws away what it is sent until the next Sync.
     public var isSkipping: Bool { skipping }
 
+    /// Whether the client waits for a ReadyForQuery: until it has come nobody knows whether a transaction has failed.
+    public var awaitsClientReady: Bool { clientReadyCount > 0 }
+
+    /// Whether a batch before the open one prepares or closes statements and has not been answered whole. It may fail,
+    /// and then what is prepared is not what it seems.
+    public var hasUnsettledStatements: Bool { clientReadyCount > 0 && earlierBatchChanges }
+
+    /// Whether the server takes copy data.
+    public var isCopyInOpen: Bool { copyIn }
+
     /// Whether another request fits.
     public var isFull: Bool { entries.count >= Self.requestsMax }
 
@@ -124,11 +139,16 @@ public struct OwedReplies: ~Copyable {
 
     /// A simple query was sent.
     public mutating func sentQuery(_ origin: RequestOrigin) {
+        // A server that skips to the next Sync skips queries too.
+        guard !skipping else { return }
+        if origin == .client { clientReadyCount += 1 }
         append(Kind.query | origin.rawValue)
     }
 
     /// The client sent FunctionCall.
     public mutating func sentFunctionCall() {
+        guard !skipping else { return }
+        clientReadyCount += 1
         append(Kind.functionCall)
     }
 
@@ -142,7 +162,10 @@ public struct OwedReplies: ~Copyable {
         precondition(!skipping, "what the server skips is passed on without an entry")
         batchOpen = true
         append(message.rawValue | origin.rawValue)
-        if Self.namesStatement(message.rawValue | origin.rawValue) { parses.append(statement) }
+        if Self.namesStatement(message.rawValue | origin.rawValue) {
+            parses.append(statement)
+            if statement != Self.noStatement { openBatchChanges = true }
+        }
     }
 
     /// Whether an entry has its statement in `parses`.
@@ -161,6 +184,7 @@ public struct OwedReplies: ~Copyable {
         batchOpen = true
         if entries.count == 0 { return true }
         append(reply.rawValue)
+        openBatchChanges = true
         if reply == .parseComplete { parses.append(statement) }
         return false
     }
@@ -171,6 +195,9 @@ public struct OwedReplies: ~Copyable {
         guard !copyIn else { return }
         batchOpen = false
         skipping = false
+        if openBatchChanges { earlierBatchChanges = true }
+        openBatchChanges = false
+        clientReadyCount += 1
         append(Kind.sync)
     }
 
@@ -242,6 +269,7 @@ public struct OwedReplies: ~Copyable {
             ? 1 : 0
         var index = first
         while index < entries.count, entries[index] & Kind.mask == Kind.sync { index += 1 }
+        clientsReadyDrops(index - first)
         let ended = index < entries.count && entries[index] & Kind.mask == Kind.copyEnd
         if ended { index += 1 }
         entries.remove(first..<index)
@@ -264,9 +292,16 @@ public struct OwedReplies: ~Copyable {
         guard entries.count > 0 else { return nil }
         let origin = RequestOrigin(rawValue: entries[0] & 0x0F) ?? .client
         entries.removeFirst()
+        if origin == .client { clientsReadyDrops(1) }
         copyIn = false
         while entries.count > 0, entries[0] & Kind.mask == Kind.copyEnd { entries.removeFirst() }
         return origin
+    }
+
+    /// So many ReadyForQuery for the client have come, or will not come.
+    private mutating func clientsReadyDrops(_ count: Int) {
+        clientReadyCount -= count
+        if clientReadyCount == 0 { earlierBatchChanges = false }
     }
 
     // MARK: Statements that were not prepared after all
@@ -277,6 +312,8 @@ public struct OwedReplies: ~Copyable {
         case parse(UInt64, isClients: Bool)
         /// A Parse of the client's that was not sent because the server has the statement.
         case inventedParse(UInt64)
+        /// A Close of the client's, which is not sent to the server: the name is still in use.
+        case inventedClose
         /// A message that stood for one that had to be refused.
         case refusal
         /// The statement is still on the server.
@@ -285,14 +322,28 @@ public struct OwedReplies: ~Copyable {
 
     private var discarded: [Discarded] = []
 
-    /// The messages that the server has skipped, the oldest first; nil when there are no more.
-    public mutating func takeDiscarded() -> Discarded? {
-        discarded.isEmpty ? nil : discarded.removeFirst()
+    /// The messages that the server has skipped, the newest first, so that what they were to do is undone in order;
+    /// nil when there are no more.
+    public mutating func takeDiscarded() -> Discarded? { discarded.popLast() }
+
+    /// The statements of the Parses that the server has still to answer, in their order.
+    public func statementsUnderWay() -> [UInt64] {
+        var found: [UInt64] = []
+        var position = 0
+        for index in 0..<entries.count where Self.namesStatement(entries[index]) {
+            let isParse = entries[index] & Kind.mask == BatchMessage.parse.rawValue
+            if isParse, parses[position] != Self.noStatement { found.append(parses[position]) }
+            position += 1
+        }
+        return found
     }
 
     private mutating func dropFirst() {
         let entry = entries[0]
         entries.removeFirst()
+        if entry & Kind.mask == InventedReply.closeComplete.rawValue { discarded.append(.inventedClose) }
+        let bringsReady = entry & Kind.mask <= Kind.functionCall
+        if bringsReady, entry & 0x0F == RequestOrigin.client.rawValue { clientsReadyDrops(1) }
         guard Self.namesStatement(entry) else { return }
         let statement = parses[0]
         parses.removeFirst()
@@ -312,58 +363,5 @@ public struct OwedReplies: ~Copyable {
     private mutating func append(_ entry: UInt8) {
         precondition(entries.count < Self.requestsMax, "the caller asks isFull first")
         entries.append(entry)
-    }
-}
-
-/// A queue in a ring of memory that grows and never shrinks.
-struct Ring<Element: BitwiseCopyable>: ~Copyable {
-    private static var initialCapacity: Int { 16 }
-    private var memory: UnsafeMutablePointer<Element>?
-    private var capacity = 0
-    private var head = 0
-    private(set) var count = 0
-
-    init() {}
-
-    deinit { memory?.deallocate() }
-
-    subscript(index: Int) -> Element {
-        precondition(index >= 0 && index < count)
-        // SAFETY: the index is below `count` ≤ `capacity`, so there is memory, and the mask keeps it inside.
-        return memory.unsafelyUnwrapped[(head + index) & (capacity - 1)]
-    }
-
-    mutating func append(_ element: Element) {
-        if count == capacity { grow() }
-        // SAFETY: `grow` has made memory for one more.
-        memory.unsafelyUnwrapped[(head + count) & (capacity - 1)] = element
-        count += 1
-    }
-
-    mutating func removeFirst() {
-        precondition(count > 0)
-        head = (head + 1) & (capacity - 1)
-        count -= 1
-    }
-
-    /// Takes out a range near the front; what stood before it moves up.
-    mutating func remove(_ range: Range<Int>) {
-        precondition(range.lowerBound >= 0 && range.upperBound <= count)
-        guard !range.isEmpty, let memory else { return }
-        for index in (0..<range.lowerBound).reversed() {
-            memory[(head + index + range.count) & (capacity - 1)] = memory[(head + index) & (capacity - 1)]
-        }
-        head = (head + range.count) & (capacity - 1)
-        count -= range.count
-    }
-
-    private mutating func grow() {
-        let larger = max(Self.initialCapacity, capacity * 2)
-        let made = UnsafeMutablePointer<Element>.allocate(capacity: larger)
-        for index in 0..<count { made[index] = self[index] }
-        memory?.deallocate()
-        memory = made
-        capacity = larger
-        head = 0
     }
 }

@@ -62,7 +62,7 @@ def test_psql_runs_statements_and_a_script(weir):
 
 
 @pytest.mark.every_backend
-@pytest.mark.parametrize("protocol", ["simple", "extended"])
+@pytest.mark.parametrize("protocol", ["simple", "extended", "prepared"])
 def test_pgbench_with_more_clients_than_servers(weir_factory, bench, postgres, protocol):
     weir = weir_factory(databases={"bench": "host=127.0.0.1 port=%d" % postgres.port}, default_pool_size=4)
     most = 0
@@ -184,9 +184,18 @@ def test_pgbench_prepared_in_session_mode(weir_factory, bench, postgres):
     assert "number of transactions actually processed: 1600/1600" in output, output
 
 
-def test_psycopg_3(weir, table):
-    with weir.psycopg(autocommit=False) as connection:
-        connection.prepare_threshold = None
+@pytest.fixture
+def small(weir_factory):
+    """A Weir in transaction mode with fewer servers than any of these tests has clients."""
+    return weir_factory(default_pool_size=2)
+
+
+@pytest.mark.parametrize("threshold", ["default", "first use", "off"])
+def test_psycopg_3(small, table, threshold):
+    others = [small.psycopg() for _ in range(3)]
+    with small.psycopg(autocommit=False) as connection:
+        if threshold != "default":
+            connection.prepare_threshold = {"first use": 1, "off": None}[threshold]
         with connection.transaction():
             connection.execute("insert into t values (%s, %s)", (1, "one"))
             with pytest.raises(psycopg.errors.UniqueViolation), connection.transaction():
@@ -198,15 +207,32 @@ def test_psycopg_3(weir, table):
             copy.write_row((3, "three"))
         with connection.cursor().copy("copy (select id from t order by id) to stdout") as copy:
             assert [row for row in copy.rows()] == [("1",), ("2",), ("3",)]
+        connection.commit()
+        for number in range(30):
+            for client in (connection, *others):
+                assert client.execute("select %s::int + 1", (number,)).fetchone() == (number + 1,)
+            connection.commit()
 
 
-def test_psycopg_3_pipeline(weir, table):
-    with weir.psycopg() as connection:
-        connection.prepare_threshold = None
-        with connection.pipeline():
-            for number in range(100):
-                connection.execute("insert into t values (%s, %s)", (number, str(number)))
-        assert connection.execute("select count(*), sum(id) from t").fetchone() == (100, 4950)
+@pytest.mark.parametrize("threshold", ["default", "first use"])
+def test_psycopg_3_pipeline(small, table, threshold):
+    others = [small.psycopg() for _ in range(3)]
+    with small.psycopg() as connection:
+        if threshold == "first use":
+            connection.prepare_threshold = 1
+        for start in (0, 100):
+            with connection.pipeline() as pipeline:
+                for number in range(start, start + 100):
+                    connection.execute("insert into t values (%s, %s)", (number, str(number)))
+                    if number % 10 == 0:
+                        pipeline.sync()
+            for client in others:
+                client.execute("select 1")
+        assert connection.execute("select count(*), sum(id) from t").fetchone() == (200, 19900)
+        with pytest.raises(psycopg.errors.UniqueViolation), connection.pipeline():
+            for number in (300, 0, 301):
+                connection.execute("insert into t values (%s, %s)", (number, "x"))
+        assert connection.execute("select count(*) from t").fetchone() == (200,)
 
 
 def test_psycopg_2(weir, table):
@@ -221,25 +247,36 @@ def test_psycopg_2(weir, table):
     connection.close()
 
 
-def test_asyncpg_in_transaction_mode(weir, table):
+@pytest.mark.every_backend
+def test_asyncpg_in_transaction_mode(small, table):
+    """With its statement cache, and with what it resets between two uses."""
+
     async def main():
         pool = await asyncpg.create_pool(
             host="127.0.0.1",
-            port=weir.port,
+            port=small.port,
             user="app",
             database="app",
             password=PASSWORD,
             ssl=False,
             min_size=8,
             max_size=8,
-            statement_cache_size=0,
-            reset=lambda connection: asyncio.sleep(0),
         )
 
         async def one(number: int):
-            async with pool.acquire() as connection, connection.transaction():
-                await connection.execute(f"insert into t values ({number}, 'x')")
-                return await connection.fetchval(f"select id from t where id = {number}")
+            async with pool.acquire() as connection:
+                async with connection.transaction():
+                    await connection.execute("insert into t values ($1, $2)", number, "x")
+                    assert await connection.fetchval("select id from t where id = $1", number) == number
+                with pytest.raises(asyncpg.UniqueViolationError):
+                    await connection.execute("insert into t values ($1, $2)", number, "again")
+                async with connection.transaction():
+                    rows = [row[0] async for row in connection.cursor("select generate_series(1, $1::int)", 60)]
+                assert rows == list(range(1, 61))
+                await connection.executemany(
+                    "insert into t values ($1, $2)", [(1000 * number + 1000 + more, "y") for more in range(5)]
+                )
+                return await connection.fetchval("select id from t where id = $1", number)
 
         assert await asyncio.gather(*(one(n) for n in range(50))) == list(range(50))
         await pool.close()
@@ -272,12 +309,12 @@ def test_asyncpg_in_session_mode(weir_factory, table):
     asyncio.run(main())
 
 
-def test_sqlalchemy_with_asyncpg(weir, table):
+def test_sqlalchemy_with_asyncpg(small, table):
     async def main():
         engine = create_async_engine(
-            weir.url("postgresql+asyncpg"),
+            small.url("postgresql+asyncpg"),
             pool_size=10,
-            connect_args={"statement_cache_size": 0, "prepared_statement_name_func": lambda: "", "ssl": False},
+            connect_args={"ssl": False},
         )
 
         async def one(number: int):
@@ -294,19 +331,29 @@ def test_sqlalchemy_with_asyncpg(weir, table):
     asyncio.run(main())
 
 
-def test_sqlalchemy_with_psycopg(weir, table):
-    engine = sqlalchemy.create_engine(weir.url("postgresql+psycopg"), connect_args={"prepare_threshold": None})
-    with engine.begin() as connection:
-        connection.execute(sqlalchemy.text("insert into t values (1, 'x')"))
-        assert connection.execute(sqlalchemy.text("select count(*) from t")).scalar() == 1
+def test_sqlalchemy_with_psycopg(small, table):
+    engine = sqlalchemy.create_engine(small.url("postgresql+psycopg"))
+    insert = sqlalchemy.text("insert into t values (:i, 'x')")
+    for start in range(0, 40, 10):
+        with engine.begin() as connection, engine.connect() as other:
+            for number in range(start, start + 10):
+                connection.execute(insert, {"i": number})
+            other.execute(sqlalchemy.text("select 1"))
+    with engine.connect() as connection:
+        assert connection.execute(sqlalchemy.text("select count(*) from t")).scalar() == 40
     engine.dispose()
 
 
-def test_pg8000(weir, table):
-    connection = pg8000.dbapi.connect(user="app", password=PASSWORD, host="127.0.0.1", port=weir.port, database="app")
-    cursor = connection.cursor()
-    cursor.execute("insert into t values (1, 'x')")
-    cursor.execute("select v from t")
-    assert cursor.fetchall() == (["x"],)
-    connection.commit()
-    connection.close()
+def test_pg8000(small, table):
+    connections = [
+        pg8000.dbapi.connect(user="app", password=PASSWORD, host="127.0.0.1", port=small.port, database="app")
+        for _ in range(4)
+    ]
+    for number, connection in enumerate(connections * 5):
+        cursor = connection.cursor()
+        cursor.execute("insert into t values (%s, %s)", (number, "x"))
+        cursor.execute("select v from t where id = %s", (number,))
+        assert cursor.fetchall() == (["x"],)
+        connection.commit()
+    for connection in connections:
+        connection.close()

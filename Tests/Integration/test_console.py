@@ -55,7 +55,6 @@ COLUMNS = {
 }
 
 
-@pytest.mark.sanitizer_short
 @pytest.mark.parametrize("topic", COLUMNS)
 @pytest.mark.parametrize("protocol", ["simple", "extended"])
 def test_columns_order_and_types(weir, topic, protocol):
@@ -70,6 +69,8 @@ def test_columns_order_and_types(weir, topic, protocol):
         assert result.rows and result.tags == ["SHOW"] and result.status == "I"
 
 
+@pytest.mark.sanitizer_short
+@pytest.mark.every_backend
 def test_show_pools_tells_what_is_going_on(weir):
     active, idle = weir.connect(), weir.connect()
     active.query("begin")

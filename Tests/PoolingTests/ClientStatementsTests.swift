@@ -28,6 +28,17 @@ import Testing
         #expect(again == .defined && meaning == ids[1] && count == 1)
     }
 
+    @Test("a statement leads back to a name that it has", arguments: [3, 24, 25, 60])
+    func namesOfStatements(nameBytes: Int) {
+        var table = StatementTable.unbounded()
+        let ids = makeStatements(3, in: &table)
+        var client = ClientStatements()
+        let names = (0..<2).map { [UInt8](repeating: UInt8(ascii: "a") + UInt8($0), count: nameBytes) }
+        for (name, id) in zip(names, ids) { _ = client.define(name, as: id) }
+        let found = (client.name { $0 == ids[0] }, client.name { $0 == ids[1] }, client.name { $0 == ids[2] })
+        #expect(found.0 == names[0] && found.1 == names[1] && found.2 == nil)
+    }
+
     @Test("any bytes of any length are a name", arguments: [1, 7, 8, 9, 40])
     func names(copies: Int) {
         var chance = StatementChance(seed: 5)

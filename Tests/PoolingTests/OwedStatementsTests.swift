@@ -77,6 +77,7 @@ import Wire
         owed.sent(.close, .statement, statement: 2)
         _ = owed.invented(.parseComplete, statement: 3)
         owed.sent(.parse, .statement, statement: 4)
+        _ = owed.invented(.closeComplete)
         owed.sent(.parse, .refusal)
         owed.sent(.bind, .client)
         owed.sentSync()
@@ -89,11 +90,88 @@ import Wire
         let end = owed.received(BackendTag.parseComplete)
         #expect(
             discarded == [
-                .parse(1, isClients: true), .close(2), .inventedParse(3), .parse(4, isClients: false), .refusal,
-            ])
+                .refusal, .inventedClose, .parse(4, isClients: false), .inventedParse(3), .close(2),
+                .parse(1, isClients: true),
+            ], "the newest first, to be undone in order")
         #expect(!isSkipping, "the Sync was sent already")
         #expect(origin == .client)
         #expect(end == .namedParse, "the next batch is not touched")
+    }
+
+    @Test("while a batch that prepares something is unanswered, those behind it are unsettled")
+    func unsettled() {
+        var owed = OwedReplies()
+        owed.sent(.parse, .client, statement: 1)
+        owed.sent(.bind, .client)
+        let within = owed.hasUnsettledStatements
+        owed.sentSync()
+        owed.sent(.bind, .client)
+        owed.sentSync()
+        let behind = owed.hasUnsettledStatements
+        _ = owed.received(BackendTag.parseComplete)
+        _ = owed.received(BackendTag.bindComplete)
+        _ = owed.receivedReadyForQuery()
+        _ = owed.received(BackendTag.bindComplete)
+        let last = owed.awaitsClientReady
+        _ = owed.receivedReadyForQuery()
+        let after = owed.hasUnsettledStatements || owed.awaitsClientReady
+        #expect(!within)
+        #expect(behind)
+        #expect(last)
+        #expect(!after)
+    }
+
+    @Test("batches that prepare nothing keep nobody waiting, and neither do settings")
+    func settled() {
+        var owed = OwedReplies()
+        owed.sentQuery(.settings)
+        let settings = owed.awaitsClientReady
+        owed.sent(.parse, .client)
+        owed.sent(.bind, .client)
+        owed.sentSync()
+        let behind = owed.hasUnsettledStatements
+        #expect(!settings)
+        #expect(!behind)
+    }
+
+    @Test("a Sync that a COPY swallows is not waited for")
+    func struckSync() {
+        var owed = OwedReplies()
+        owed.sent(.parse, .client, statement: 1)
+        owed.sent(.execute, .client)
+        owed.sentSync()
+        _ = owed.received(BackendTag.parseComplete)
+        owed.receivedCopyInResponse()
+        let awaits = owed.awaitsClientReady || owed.hasUnsettledStatements
+        #expect(!awaits)
+    }
+
+    @Test("a query that the server skips owes nothing")
+    func skippedQuery() {
+        var owed = OwedReplies()
+        owed.sent(.parse, .client)
+        owed.receivedError()
+        owed.sentQuery(.client)
+        owed.sentSync()
+        let ready = owed.readyForQueryCount
+        _ = owed.receivedReadyForQuery()
+        let isEmpty = owed.isEmpty
+        let awaits = owed.awaitsClientReady
+        #expect(ready == 1)
+        #expect(isEmpty)
+        #expect(!awaits)
+    }
+
+    @Test("the Parses under way are told, whoever sent them, without those that are invented")
+    func underWay() {
+        var owed = OwedReplies()
+        owed.sent(.parse, .client)
+        owed.sent(.parse, .client, statement: 1)
+        _ = owed.invented(.parseComplete, statement: 2)
+        owed.sent(.close, .statement, statement: 3)
+        owed.sent(.parse, .statement, statement: 4)
+        let statements = owed.statementsUnderWay()
+        #expect(statements == [1, 4])
     }
 
     @Test("after an error the server skips what comes until Sync")

@@ -1,0 +1,146 @@
+// What a server's replies mean for the statements that are known. A name counts from the moment its Parse is sent; if
+// an error skips that Parse, or a Close, what it was to do is undone, the newest first:
+//
+//     error … Parse "a" … Close "b" … Sync        →  "b" means again what it meant, "a" means nothing
+//
+// No client's message that names a statement is sent while the fate of a batch before it is open, so that what is to be
+// undone is always the newest.
+
+import Pooling
+import Reactor
+import Wire
+
+extension Worker {
+    /// A reply of the server to a message of a batch has ended.
+    mutating func replyEnded(_ index: UInt32, _ tag: UInt8) {
+        let server = servers[index]
+        switch server.pointee.owed.received(tag) {
+        case .nothing: return
+        case .namedParse: _ = server.pointee.namesUnderWay.popFirst()
+        case .closedStatement(let statement): statements.release(StatementID(rawValue: statement))
+        }
+    }
+
+    /// Sends the replies that are due now and that the server does not send.
+    mutating func invent(_ index: UInt32) {
+        let server = servers[index]
+        while let reply = server.pointee.owed.nextInvention() {
+            if let name = server.pointee.namesUnderWay.popFirst(), name.isClose, let closed = name.statement {
+                statements.release(closed)
+            }
+            if server.pointee.client >= 0 { send(UInt32(server.pointee.client), reply) }
+        }
+    }
+
+    mutating func send(_ index: UInt32, _ reply: InventedReply) {
+        let tag = reply == .parseComplete ? BackendTag.parseComplete : BackendTag.closeComplete
+        let message: (UInt8, UInt8, UInt8, UInt8, UInt8) = (tag, 0, 0, 0, 4)
+        let socket = clients[index].pointee.socket
+        withUnsafeBytes(of: message) { loop.send(socket, copying: $0) }
+    }
+
+    /// The server refused a message of a batch and skips the rest: what was to be prepared is not.
+    mutating func forgetDiscarded(_ index: UInt32) {
+        let server = servers[index]
+        while let discarded = server.pointee.owed.takeDiscarded() {
+            switch discarded {
+            case .parse(let statement, let isClients):
+                if isClients { undoName(server) }
+                let id = StatementID(rawValue: statement)
+                if server.pointee.statements.remove(id) { statements.release(id) }
+            case .inventedParse, .inventedClose: undoName(server)
+            case .refusal: if !server.pointee.refusals.isEmpty { server.pointee.refusals.removeFirst() }
+            case .close(let statement): server.pointee.statements.restore(StatementID(rawValue: statement))
+            }
+        }
+    }
+
+    /// The newest message that gave or closed a name was not carried out.
+    private mutating func undoName(_ server: UnsafeMutablePointer<Server>) {
+        guard let name = server.pointee.namesUnderWay.popLast() else { return }
+        guard server.pointee.client >= 0 else {
+            if name.isClose, let closed = name.statement { statements.release(closed) }
+            return
+        }
+        let client = clients[UInt32(server.pointee.client)]
+        name.name.withUnsafeBytes { bytes in
+            if !name.isClose {
+                if let known = client.pointee.statements.remove(bytes) { statements.release(known) }
+            } else if let closed = name.statement,
+                client.pointee.statements.define(bytes, as: closed, limit: .max) != .defined
+            {
+                statements.release(closed)
+            }
+        }
+    }
+
+    /// The server is lost: what it has not answered gave and closed no names.
+    mutating func undoNames(_ index: UInt32) {
+        let server = servers[index]
+        while !server.pointee.namesUnderWay.names.isEmpty { undoName(server) }
+    }
+
+    /// Whether the error that has just come stands for one of ours, which is sent in its place.
+    mutating func replaceError(_ index: UInt32) -> Bool {
+        let server = servers[index]
+        guard server.pointee.owed.origin == .refusal, let refusal = server.pointee.refusals.first else { return false }
+        if server.pointee.client >= 0 {
+            var writer = MessageWriter()
+            writer.errorResponse(refusal.error)
+            sendToClient(UInt32(server.pointee.client), writer)
+        }
+        return true
+    }
+
+    /// `DISCARD ALL` and `DEALLOCATE ALL` close every statement of the session.
+    mutating func noteCommandComplete(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
+        guard frame.length == 17 || frame.length == 20 else { return }
+        let text = UnsafeRawBufferPointer(
+            start: bytes + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes - 1)
+        guard text.elementsEqual("DISCARD ALL".utf8) || text.elementsEqual("DEALLOCATE ALL".utf8) else { return }
+        let server = servers[index]
+        // What Weir asked for itself it has taken into account when it asked.
+        guard server.pointee.owed.origin != .statement else { return }
+        if server.pointee.client >= 0, server.pointee.owed.origin == .client {
+            dropStatements(ofClient: UInt32(server.pointee.client))
+            keepNamesUnderWay(server)
+        }
+        server.pointee.statements.removeAll { statements.release($0) }
+        for statement in server.pointee.owed.statementsUnderWay() {
+            let id = StatementID(rawValue: statement)
+            guard !server.pointee.statements.contains(id) else { continue }
+            statements.retain(id)
+            _ = server.pointee.statements.insert(id, limit: .max)
+        }
+    }
+
+    /// What the client prepares behind the command that has just ended stays prepared.
+    private mutating func keepNamesUnderWay(_ server: UnsafeMutablePointer<Server>) {
+        let client = clients[UInt32(server.pointee.client)]
+        for name in server.pointee.namesUnderWay.names {
+            name.name.withUnsafeBytes { bytes in
+                if name.isClose {
+                    if let closed = client.pointee.statements.remove(bytes) { statements.release(closed) }
+                } else if let id = name.statement,
+                    client.pointee.statements.define(bytes, as: id, limit: .max) == .defined
+                {
+                    statements.retain(id)
+                }
+            }
+        }
+    }
+
+    mutating func dropStatements(ofClient index: UInt32) {
+        let client = clients[index]
+        client.pointee.statements.removeAll { statements.release($0) }
+    }
+
+    mutating func dropStatements(ofServer index: UInt32) {
+        let server = servers[index]
+        server.pointee.statements.removeAll { statements.release($0) }
+        while let name = server.pointee.namesUnderWay.popLast() {
+            if name.isClose, let closed = name.statement { statements.release(closed) }
+        }
+        server.pointee.refusals = []
+    }
+}
