@@ -4,7 +4,7 @@ One client talks to PostgreSQL directly and one through Weir, in transaction mod
 taking those servers and prepares statements of its own there. Both say the same: simple queries, named and unnamed
 statements, portals, Flush, Sync, COPY, errors, several batches in one packet, packets cut anywhere.
 
-WEIR_SEED repeats a conversation; WEIR_DIFFERENTIAL_SECONDS makes the test longer than its usual few seconds.
+WEIR_SEED repeats a conversation; WEIR_DIFFERENTIAL_SECONDS makes the test longer than its usual two seconds for each set-up.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import pytest
 import wire
 from wire import bind, close, describe, execute, flush, message, parse, query, sync
 
-SECONDS = float(os.environ.get("WEIR_DIFFERENTIAL_SECONDS", "4"))
+SECONDS = float(os.environ.get("WEIR_DIFFERENTIAL_SECONDS", "2"))
 STEPS_OF_A_CONVERSATION = 60
 
 # Text of a statement and how many parameters it has.
