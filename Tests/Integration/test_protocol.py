@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import threading
 
@@ -186,8 +187,10 @@ def test_a_notification_of_the_own_transaction_comes_before_ready(client):
 
 @pytest.mark.every_backend
 def test_both_directions_blocked_at_once_do_not_lock_up(client):
-    """The client sends 32 MB without reading while 32 MB wait for it; when it reads, all arrives."""
-    count, size = 32, 1 << 20
+    """The client sends 64 MB without reading while 64 MB wait for it; when it reads, all arrives."""
+    # More than the kernel can take: its receive buffers may grow to 32 MB each, but not this client's.
+    count, size = 64, 1 << 20
+    client.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 18)
     statement = query(f"select repeat('x', {size}) /* {'y' * size} */")
     sender = threading.Thread(target=lambda: [client.send(statement) for _ in range(count)])
     client.socket.settimeout(40)
