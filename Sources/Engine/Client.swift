@@ -112,6 +112,8 @@ struct Client: ~Copyable {
     var heldMore: [HeldBytes] = []
     /// The batch that its server is working on, kept until the first reply is passed on: it can be sent once more.
     var retry = HeldBytes.none
+    /// The rest of the message that has begun to come is thrown away: it was refused.
+    var dropsMessage = false
     /// What the bytes that are being passed on do with prepared statements.
     var statementUse = StatementUse.none
     var gather = Gather()

@@ -124,8 +124,9 @@ extension Worker {
             let frame = client.pointee.framer.next(
                 bytes, from: offset, count: end, whole: .none, lengthMax: packetBytesMax)
             switch frame.kind {
-            case .continuation: break
+            case .continuation: if client.pointee.dropsMessage { run = frame.end }
             case .message:
+                client.pointee.dropsMessage = false
                 if tracks, Self.isBatchMessage(frame.tag), !server.pointee.owed.isFull {
                     switch batchMessage(index, frame, buffer, bytes, run: run, offset: offset) {
                     case .pass: break

@@ -64,7 +64,12 @@ extension Worker {
             }
             // Whether a transaction has failed decides whether anything may be prepared.
             if server.pointee.owed.awaitsClientReady { return .waits }
-            guard isWhole else { return needs(index, frame) }
+            guard isWhole else {
+                guard frame.length > Self.parseBytesMax else { return needs(index, frame) }
+                flush(serverIndex, buffer, run: run, offset: offset)
+                client.pointee.dropsMessage = true
+                return refuse(serverIndex, frame, tooLarge)
+            }
             return parse(index, serverIndex, frame, buffer, payload, run: run, offset: offset)
         case FrontendTag.bind:
             pools[UInt32(client.pointee.pool)].pointee.totals.binds &+= 1
@@ -90,16 +95,7 @@ extension Worker {
             servers[UInt32(clients[index].pointee.server)].pointee.owed.sentBatchMessage()
             return .needs(frame.length)
         }
-        guard frame.length <= Self.statementMessageBytesMax else {
-            closeClient(
-                index,
-                .fatal(
-                    fatalFields(
-                        SQLState.programLimitExceeded, "prepared statement is too large",
-                        detail: "A named statement may have at most \(Self.parseBytesMax) bytes.")))
-            return .closed
-        }
-        return .needs(frame.length)
+        return frame.length <= Self.statementMessageBytesMax ? .needs(frame.length) : malformed(index)
     }
 
     // MARK: The four messages that name a statement
@@ -324,6 +320,12 @@ extension Worker {
         writer.end()
         sendToServer(serverIndex, writer)
         return .rewritten(next: frame.end)
+    }
+
+    private var tooLarge: ErrorFields {
+        ErrorFields(
+            code: SQLState.programLimitExceeded, message: "prepared statement is too large",
+            detail: "A named statement may have at most \(Self.parseBytesMax) bytes.")
     }
 
     private func tooMany(_ limit: Int) -> ErrorFields {

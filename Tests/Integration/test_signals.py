@@ -85,6 +85,7 @@ def test_sigusr1_pauses_and_sigusr2_resumes(weir):
     client.value("select 1")
     weir.signal(signal.SIGUSR1)
     weir.wait_for_log("got SIGUSR1, pausing all activity")
+    weir.wait_for_log("closing because: pause mode")
     client.send(query("select 5"))
     assert client.is_silent(0.3)
     weir.signal(signal.SIGUSR1)
