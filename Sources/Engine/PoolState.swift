@@ -65,7 +65,6 @@ struct PoolState: ~Copyable {
     /// Clients that wait for the first login.
     var welcoming: [UInt32] = []
     var clientCount = 0
-    var cancelsWaiting = 0
     var nextHost = 0
     /// The database's epoch when this worker last marked its servers.
     var epoch: Int

@@ -127,7 +127,11 @@ extension Worker {
             case .continuation: if client.pointee.dropsMessage { run = frame.end }
             case .message:
                 client.pointee.dropsMessage = false
-                if tracks, Self.isBatchMessage(frame.tag), !server.pointee.owed.isFull {
+                if tracks, Self.isBatchMessage(frame.tag) {
+                    if server.pointee.owed.isFull {
+                        refuseMessage(index, frame.tag)
+                        return end
+                    }
                     switch batchMessage(index, frame, buffer, bytes, run: run, offset: offset) {
                     case .pass: break
                     case .rewritten(let next): run = next
@@ -262,7 +266,8 @@ extension Worker {
         case FrontendTag.terminate: closeClient(index, .closeRequest)
         case FrontendTag.query where isQueryProtocolForbidden:
             closeClient(index, .fatal(fatalFields(SQLState.featureNotSupported, "PQexec disallowed")))
-        case FrontendTag.query, FrontendTag.sync, FrontendTag.functionCall, FrontendTag.copyDone, FrontendTag.copyFail:
+        case FrontendTag.query, FrontendTag.sync, FrontendTag.functionCall, FrontendTag.copyDone, FrontendTag.copyFail,
+            FrontendTag.parse, FrontendTag.bind, FrontendTag.describe, FrontendTag.execute, FrontendTag.close:
             closeClient(index, .fatal(fatalFields(SQLState.programLimitExceeded, "too many requests in flight")))
         default:
             closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "unknown pkt")))

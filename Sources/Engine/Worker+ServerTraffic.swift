@@ -85,7 +85,8 @@ extension Worker {
         let tracks = pools[UInt32(servers[index].pointee.pool)].pointee.tracksStatements
         let whole = tracks ? serverTags.wholeWithStatements : serverTags.whole
         let isWhole = servers[index].pointee.phase != .ready || whole.contains(tag)
-        return isWhole ? max(length, MessageFramer.headerBytes) : MessageFramer.headerBytes
+        // A reload may have changed what is needed whole: what was gathered is never more than what is wanted.
+        return isWhole ? max(length, have) : have
     }
 
     // MARK: The hot path

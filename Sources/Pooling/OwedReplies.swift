@@ -127,8 +127,11 @@ public struct OwedReplies: ~Copyable {
     /// Whether the server takes copy data.
     public var isCopyInOpen: Bool { copyIn }
 
-    /// Whether another request fits.
-    public var isFull: Bool { entries.count >= Self.requestsMax }
+    /// The most entries that one message of a client adds: a Close, a Parse and its own, with room to spare.
+    private static var entriesOfOneMessageMax: Int { 8 }
+
+    /// Whether there may be no room for what another message adds.
+    public var isFull: Bool { entries.count > Self.requestsMax - Self.entriesOfOneMessageMax }
 
     /// Who gets the next reply: the client unless the oldest request is one of Weir's own.
     public var origin: RequestOrigin {

@@ -228,4 +228,15 @@ import Wire
         let left = owed.readyForQueryCount
         #expect(left == 1)
     }
+
+    @Test("a queue that is not full has room for all that one message adds")
+    func roomForOneMessage() {
+        var owed = OwedReplies()
+        while !owed.isFull { owed.sent(.execute, .client) }
+        owed.sent(.close, .statement, statement: 1)
+        owed.sent(.parse, .statement, statement: 2)
+        owed.sent(.bind, .client)
+        let isFull = owed.isFull
+        #expect(isFull)
+    }
 }
