@@ -202,6 +202,7 @@ static const uint32_t LINUX_EPOLL_OUT = EPOLLOUT;
 static const uint32_t LINUX_EPOLL_PEER_CLOSED = EPOLLRDHUP;
 static const uint32_t LINUX_EPOLL_FAILED = EPOLLERR | EPOLLHUP;
 static const uint32_t LINUX_EPOLL_EXCLUSIVE = 1u << 28;
+static const uint32_t LINUX_EPOLL_EDGE_TRIGGERED = 1u << 31;
 
 // io_uring: set-up ------------------------------------------------------------------------------------
 

@@ -1,6 +1,10 @@
-// The epoll back end. Level-triggered: a socket stays registered for input as long as input is wanted, and for
-// output only while a write is blocked. Interest that is no longer wanted is taken back only when it fires, so
-// that pausing and resuming a source costs no system call unless data arrives in between.
+// The epoll back end. A socket stays registered for input as long as input is wanted, and for output only while a
+// write is blocked. Interest that is no longer wanted is taken back only when it fires, so that pausing and resuming
+// a source costs no system call unless data arrives in between.
+//
+// Connections are edge-triggered: the kernel tells once of what has arrived and does not look at the socket again on
+// the next wait. So what was told is read until a read comes back short, or to the end of the stream if that was told
+// too; who stops earlier registers the socket anew, which makes the kernel look again.
 
 import CLinux
 
@@ -105,8 +109,10 @@ extension EventLoop {
     private mutating func register(_ index: UInt32, _ slot: UnsafeMutablePointer<SocketSlot>, _ wanted: UInt32) {
         let operation = slot.pointee.interest == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD
         let data = UInt64(slot.pointee.generation) << 32 | UInt64(index)
-        // Of several loops that share a listener, a connection wakes one.
-        let mask = slot.pointee.flags.has(.isListener) ? wanted | LINUX_EPOLL_EXCLUSIVE : wanted
+        // Of several loops that share a listener, a connection wakes one. Connections are told of once.
+        let mask =
+            slot.pointee.flags.has(.isListener)
+            ? wanted | LINUX_EPOLL_EXCLUSIVE : wanted | LINUX_EPOLL_PEER_CLOSED | LINUX_EPOLL_EDGE_TRIGGERED
         let result = linux_epoll_control(poll.fd, operation, slot.pointee.fd, mask, data)
         slot.pointee.interest = UInt16(wanted)
         guard result < 0, slot.pointee.flags.has(.isOpen), !slot.pointee.flags.has(.hasEnded) else { return }
@@ -192,11 +198,13 @@ extension EventLoop {
             poll.advance()
             return nil
         }
-        return slot.pointee.flags.has(.isListener) ? accept(index, slot) : receive(index, slot)
+        return slot.pointee.flags.has(.isListener) ? accept(index, slot) : receive(index, slot, ready)
     }
 
     @inline(__always)
-    private mutating func receive(_ index: UInt32, _ slot: UnsafeMutablePointer<SocketSlot>) -> Event? {
+    private mutating func receive(
+        _ index: UInt32, _ slot: UnsafeMutablePointer<SocketSlot>, _ ready: UInt32
+    ) -> Event? {
         guard let buffer = pool.allocate() else {
             // Out of the set until a buffer is free: it would fire for ever.
             poll.advance()
@@ -208,7 +216,13 @@ extension EventLoop {
         let count = linux_receive(slot.pointee.fd, pool.address(of: buffer), Self.bufferBytes)
         if count > 0 {
             poll.repeats &+= 1
-            if count < Self.bufferBytes || poll.repeats >= Poll.receivesMax { poll.advance() }
+            if count < Self.bufferBytes, ready & (LINUX_EPOLL_PEER_CLOSED | LINUX_EPOLL_FAILED) == 0 {
+                poll.advance()
+            } else if poll.repeats >= Poll.receivesMax {
+                // The others first.
+                poll.advance()
+                register(index, slot, UInt32(slot.pointee.interest))
+            }
             return event(.received, index, slot, buffer: buffer, value: Int32(truncatingIfNeeded: count))
         }
         pool.release(buffer)

@@ -153,6 +153,36 @@ struct LifetimeTests {
         expectNothingLeft(&loop)
     }
 
+    @Test("the end of a stream is told also when it lies behind bytes that were not read yet", arguments: backends)
+    func endBehindBytes(backend: EventLoop.BackendChoice) throws {
+        let sizes = [1, 5, EventLoop.bufferBytes, 4 * EventLoop.bufferBytes, 7 * EventLoop.bufferBytes + 1]
+        for size in sizes {
+            for pauses in [false, true] {
+                var loop = try EventLoop(backend: backend, socketsMax: 10)
+                let (socket, peer) = try makePair(&loop)
+                let message = pattern(size)
+                peer.write(message)
+                peer.endWriting()
+                loop.startReceiving(socket)
+                var read: [UInt8] = []
+                var hasEnded = false
+                let isDone = run(&loop, until: { hasEnded }) {
+                    if $1.kind == .closed {
+                        hasEnded = true
+                        return
+                    }
+                    read += take($1, &$0)
+                    guard pauses else { return }
+                    $0.stopReceiving(socket)
+                    $0.startReceiving(socket)
+                }
+                #expect(isDone && read == message, "\(size) bytes, \(pauses ? "paused" : "not paused")")
+                loop.close(socket, flushing: false)
+                expectNothingLeft(&loop)
+            }
+        }
+    }
+
     @Test("after the end of the stream the other direction still works", arguments: backends)
     func halfClosed(backend: EventLoop.BackendChoice) throws {
         var loop = try EventLoop(backend: backend, socketsMax: 10)
