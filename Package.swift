@@ -23,7 +23,7 @@ let package = Package(
         .target(name: "Wire", dependencies: ["COpenSSL"], swiftSettings: fast),
         .target(name: "SQLText", swiftSettings: fast),
         .target(name: "Configuration", swiftSettings: strict),
-        .target(name: "Pooling", dependencies: ["Wire"], swiftSettings: fast),
+        .target(name: "Pooling", dependencies: ["Wire", "SQLText"], swiftSettings: fast),
         .target(name: "Console", dependencies: ["Wire"], swiftSettings: strict),
         .target(name: "Reactor", dependencies: ["CLinux"], swiftSettings: fast),
         .target(

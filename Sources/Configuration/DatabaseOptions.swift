@@ -64,6 +64,8 @@ public struct DatabaseOptions: Sendable, Equatable {
     public var loadBalanceHosts: LoadBalanceHosts?
     /// Pool mode of this database.
     public var poolMode: PoolMode?
+    /// `pin`.
+    public var pin: PinMode?
     /// Query that is run once on each new server connection.
     public var connectQuery: String?
     /// `client_encoding` for new server connections.
@@ -128,6 +130,7 @@ extension DatabaseOptions {
         case "server_lifetime": serverLifetimeMicroseconds = try OptionValue(key, value).timeAboveZero()
         case "query_wait_timeout": queryWaitTimeoutMicroseconds = try OptionValue(key, value).time()
         case "pool_mode": poolMode = try OptionValue(key, value).choice()
+        case "pin": pin = try OptionValue(key, value).choice()
         case "load_balance_hosts": loadBalanceHosts = try OptionValue(key, value).choice()
         case "auth_user", "auth_dbname", "auth_query":
             throw OptionError(key: key, message: notSupportedMessage)

@@ -43,7 +43,7 @@ private let sampleHead = """
     ; name = key=value ..., with the keys
     ;   host, port, dbname         where the server is: hosts between commas, /folder for a Unix socket
     ;   user, password             log in to the server as this user, whoever the client is
-    ;   pool_size, min_pool_size, reserve_pool_size, max_overflow, pool_mode
+    ;   pool_size, min_pool_size, reserve_pool_size, max_overflow, pool_mode, pin
     ;   max_db_connections, max_db_client_connections, server_lifetime, query_wait_timeout
     ;   load_balance_hosts         round-robin, or disable to use the next host only when the first fails
     ;   connect_query              run once on each new server connection

@@ -11,6 +11,16 @@ public enum PoolMode: String, CaseIterable, Sendable {
     case statement
 }
 
+/// What happens where a client's session has something that cannot follow it to another server.
+public enum PinMode: String, CaseIterable, Sendable {
+    /// The server stays with the client until the session has none of it any more.
+    case hold
+    /// The statement that would bring it about gets an error.
+    case refuse
+    /// The server goes on to the next client as it is.
+    case ignore
+}
+
 /// How clients prove who they are.
 public enum AuthType: String, CaseIterable, Sendable {
     /// Nobody is asked, and every client is the forced user of its database.

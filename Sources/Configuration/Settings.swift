@@ -62,6 +62,12 @@ public struct Settings: Sendable, Equatable {
     public var tcpSocketBuffer: Int = 0
     /// `tcp_user_timeout`, in microseconds.
     public var tcpUserTimeoutMicroseconds: Int64 = 0
+    /// `pin`.
+    public var pin: PinMode = .hold
+    /// `max_pinned`, servers of one pool in one worker; 0 = no limit.
+    public var maxPinned: Int = 0
+    /// `pin_notice`.
+    public var pinNotice = false
     /// `pool_mode`.
     public var poolMode: PoolMode = .session
     /// `max_client_conn`, in connections.

@@ -8,6 +8,20 @@ let poolingSettings: [Setting] = [
         (transaction), or after each statement (statement, which refuses transactions of several statements). \
         A user's or a database's own pool_mode comes first.
         """),
+    .choice(
+        "pin", \.pin, default: "hold",
+        """
+        What happens in transaction and statement mode when a client's session gets something that cannot follow it \
+        to another server, as a temporary table, a session-level advisory lock, a cursor WITH HOLD or a statement of \
+        PREPARE: the server stays with the client until that is gone (hold; SHOW PINS lists such servers), the \
+        statement gets an error (refuse), or nothing is done about it (ignore). A database's own pin comes first.
+        """),
+    .integer(
+        "max_pinned", \.maxPinned, default: "0", unit: "connections",
+        "Servers of one pool that may stay with their clients at once (pin = hold). 0: no limit but the pool's size."),
+    .boolean(
+        "pin_notice", \.pinNotice, default: "0",
+        "Tells a client by a NOTICE, once for each reason, that it keeps a server."),
     .integer(
         "max_client_conn", \.maxClientConn, default: "100", unit: "connections",
         "Clients in all, those still logging in included. The console is not counted."),

@@ -108,6 +108,12 @@ struct Client: ~Copyable {
     /// Counted in `max_client_conn` and the database's and user's client limits.
     var isCounted = false
     var settings = ParameterSets.empty
+    /// Its values of settings that servers do not report.
+    var extras = ParameterSets.empty
+    /// What it was told about that holds its server.
+    var holdsTold: HoldReasons = []
+    /// A long text is on its way whose beginning is plain: the rest is looked through.
+    var watchesRest = false
     var held = HeldBytes.none
     var heldMore: [HeldBytes] = []
     /// The batch that its server is working on, kept until the first reply is passed on: it can be sent once more.

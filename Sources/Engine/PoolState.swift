@@ -47,6 +47,13 @@ struct PoolState: ~Copyable {
     var resetsAlways = false
     /// Statements of clients are renamed, so that any server will do for them (`max_prepared_statements`).
     var tracksStatements = false
+    /// Texts of clients are looked at for what they do to the session (not in session mode).
+    var followsSession = false
+    /// What happens where a session has something that cannot be taken along (`pin`).
+    var pinMode = PinMode.hold
+    /// How many servers may stay with their clients, 0 = no limit (`max_pinned`); and how many do.
+    var maxPinned = 0
+    var pinnedCount = 0
     /// In session mode, servers that are to be closed do not wait for the end of the session (`server_fast_close`).
     var closesFast = false
     /// Every server is checked before each use (`server_check_delay = 0`).
@@ -97,6 +104,9 @@ struct PoolState: ~Copyable {
         self.options = options
         mode = configuration.poolMode(database: options, user: key.user)
         tracksStatements = mode != .session && settings.maxPreparedStatements > 0
+        followsSession = mode != .session
+        pinMode = options.pin ?? settings.pin
+        maxPinned = settings.maxPinned
         closesFast = settings.serverFastClose
         resetsAlways = settings.serverResetQueryAlways
         pool.limits.size = configuration.poolSize(database: options, user: key.user)

@@ -57,6 +57,18 @@ struct Server: ~Copyable {
     var framer = MessageFramer()
     var owed = OwedReplies()
     var settings = ParameterSets.empty
+    /// The values of settings that it does not report, other than its defaults.
+    var extras = ParameterSets.empty
+    /// One of the three that follow is there, and to be settled when a transaction is over.
+    var hasSessionState = false
+    /// What its client's transaction may have done to the session.
+    var effects: SessionEffects?
+    /// What it is being asked about the session.
+    var question: PendingQuestion?
+    /// Why it stays with its client between transactions.
+    var pin: Pin?
+    /// Its session is not known and has to be cleaned before the next client.
+    var needsCleaning = false
     var gather = Gather()
     /// The statements that were prepared on it under names of ours.
     var statements = ServerStatements()

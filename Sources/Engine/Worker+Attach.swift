@@ -72,7 +72,9 @@ extension Worker {
         client.pointee.transactionAt = 0
         pool.pointee.totals.serverAssignments &+= 1
         if loop.isBlocked(client.pointee.socket) { loop.stopReceiving(server.pointee.socket) }
-        if client.pointee.settings != server.pointee.settings { return putSettings(clientIndex, serverIndex) }
+        if client.pointee.settings != server.pointee.settings || client.pointee.extras != server.pointee.extras {
+            return putSettings(clientIndex, serverIndex)
+        }
         return true
     }
 
@@ -81,12 +83,19 @@ extension Worker {
         let client = clients[clientIndex]
         let server = servers[serverIndex]
         let difference = parameterSets.difference(from: server.pointee.settings, to: client.pointee.settings)
-        guard !difference.isEmpty else {
+        let change = parameterSets.changeStatement(from: server.pointee.extras, to: client.pointee.extras)
+        guard !difference.isEmpty || !change.isEmpty else {
             adoptServerSettings(clientIndex, serverIndex)
             return true
         }
+        let set = setStatement(for: difference)
         var writer = MessageWriter()
-        writer.query(setStatement(for: difference))
+        writer.query(change.isEmpty || set.isEmpty ? set + change : "\(set);\(change)")
+        if !change.isEmpty {
+            parameterSets.retain(client.pointee.extras)
+            parameterSets.release(server.pointee.extras)
+            server.pointee.extras = client.pointee.extras
+        }
         sendToServer(serverIndex, writer)
         server.pointee.owed.sentQuery(.settings)
         server.pointee.hasOwnError = false
@@ -137,6 +146,7 @@ extension Worker {
         let client = clients[clientIndex]
         let server = servers[serverIndex]
         client.pointee.server = -1
+        forgetSession(server)
         if !client.pointee.retry.isNone { dropRetry(client) }
         server.pointee.client = -1
         server.pointee.isRetrying = false
@@ -157,6 +167,10 @@ extension Worker {
             return move(serverIndex, to: .beingCanceled)
         }
         if server.pointee.closeNeeded { return closeServer(serverIndex, .closeNeeded) }
+        if server.pointee.needsCleaning {
+            server.pointee.needsCleaning = false
+            return cleanServer(serverIndex)
+        }
         if server.pointee.needsReset {
             server.pointee.needsReset = false
             if resetServer(serverIndex) { return }
@@ -224,6 +238,9 @@ extension Worker {
         let query = settings.serverResetQuery
         guard !query.isEmpty else { return false }
         move(serverIndex, to: .tested)
+        let text = Array(query.utf8)
+        let resetsAll = text.withUnsafeBytes { effects(of: $0, on: serverIndex)?.resetsAll ?? false }
+        if resetsAll { forgetExtras(serverIndex) }
         return sendOwnQuery(serverIndex, query, .reset)
     }
 

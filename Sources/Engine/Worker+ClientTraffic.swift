@@ -103,6 +103,7 @@ extension Worker {
         let client = clients[index]
         let bytes = UnsafeRawPointer(loop.memory(of: buffer))
         let tracks = pools[UInt32(client.pointee.pool)].pointee.tracksStatements
+        let follows = pools[UInt32(client.pointee.pool)].pointee.followsSession
         let isFirst = tracks && client.pointee.server < 0
         client.pointee.statementUse = .none
         var offset = from
@@ -124,16 +125,33 @@ extension Worker {
             let frame = client.pointee.framer.next(
                 bytes, from: offset, count: end, whole: .none, lengthMax: packetBytesMax)
             switch frame.kind {
-            case .continuation: if client.pointee.dropsMessage { run = frame.end }
+            case .continuation:
+                if client.pointee.dropsMessage { run = frame.end }
+                if client.pointee.watchesRest {
+                    watchRest(index, UnsafeRawBufferPointer(start: bytes + offset, count: frame.end - offset))
+                }
             case .message:
                 client.pointee.dropsMessage = false
-                if tracks, Self.isBatchMessage(frame.tag) {
+                client.pointee.watchesRest = false
+                let isBatch = tracks && Self.isBatchMessage(frame.tag)
+                if isBatch || (follows && Self.hasText(frame.tag)) {
                     if server.pointee.owed.isFull {
                         refuseMessage(index, frame.tag)
                         return end
                     }
-                    switch batchMessage(index, frame, buffer, bytes, run: run, offset: offset) {
-                    case .pass: break
+                    let outcome =
+                        isBatch
+                        ? batchMessage(index, frame, buffer, bytes, run: run, offset: offset)
+                        : lookAtText(index, frame, buffer, bytes, run: run, offset: offset)
+                    switch outcome {
+                    case .pass:
+                        if !isBatch, !note(frame, bytes + offset, available: end - offset, client, server) {
+                            if offset > run {
+                                loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
+                            }
+                            refuseMessage(index, frame.tag)
+                            return end
+                        }
                     case .rewritten(let next): run = next
                     case .closed: return end
                     case .waits:
@@ -180,98 +198,6 @@ extension Worker {
         }
         if isFirst, client.pointee.statementUse == .uses { keepForRetry(index, buffer, from: from, end: end) }
         return end
-    }
-
-    /// Notes what the server will owe for a message; false when the message may not be passed on.
-    @inline(__always)
-    private mutating func note(
-        _ frame: Frame, _ bytes: UnsafeRawPointer, available: Int, _ client: UnsafeMutablePointer<Client>,
-        _ server: UnsafeMutablePointer<Server>
-    ) -> Bool {
-        switch frame.tag {
-        case FrontendTag.query:
-            if isQueryProtocolForbidden || server.pointee.owed.isFull { return false }
-            server.pointee.owed.sentQuery(.client)
-            if server.pointee.transactionStatus != TransactionStatus.idle {
-                noteCommit(bytes, available: available, headerBytes: MessageFramer.headerBytes, server)
-            }
-        case FrontendTag.sync:
-            if server.pointee.owed.isFull { return false }
-            server.pointee.owed.sentSync()
-        case FrontendTag.parse:
-            server.pointee.owed.sentBatchMessage()
-            pools[UInt32(client.pointee.pool)].pointee.totals.clientParses &+= 1
-            if server.pointee.transactionStatus != TransactionStatus.idle {
-                noteCommitInParse(bytes, available: available, server)
-            }
-        case FrontendTag.bind:
-            server.pointee.owed.sentBatchMessage()
-            pools[UInt32(client.pointee.pool)].pointee.totals.binds &+= 1
-        case FrontendTag.execute, FrontendTag.describe, FrontendTag.close:
-            server.pointee.owed.sentBatchMessage()
-        case FrontendTag.functionCall:
-            if server.pointee.owed.isFull { return false }
-            server.pointee.owed.sentFunctionCall()
-        case FrontendTag.copyDone, FrontendTag.copyFail:
-            if server.pointee.owed.isFull { return false }
-            server.pointee.owed.sentCopyEnd()
-        case FrontendTag.copyData, FrontendTag.flush:
-            return true
-        default:
-            return false
-        }
-        noteQueryBegins(client, server)
-        return true
-    }
-
-    @inline(__always)
-    private func noteQueryBegins(_ client: UnsafeMutablePointer<Client>, _ server: UnsafeMutablePointer<Server>) {
-        guard client.pointee.queryAt == 0 else { return }
-        client.pointee.queryAt = now
-        server.pointee.queryAt = now
-        if client.pointee.transactionAt == 0 { client.pointee.transactionAt = now }
-    }
-
-    @inline(__always)
-    private static func isBatchMessage(_ tag: UInt8) -> Bool {
-        switch tag {
-        case FrontendTag.parse, FrontendTag.bind, FrontendTag.describe, FrontendTag.execute, FrontendTag.close: true
-        default: false
-        }
-    }
-
-    /// Remembers that COMMIT is under way: if the server dies now, nobody knows whether it was done.
-    @inline(never)
-    private func noteCommit(
-        _ bytes: UnsafeRawPointer, available: Int, headerBytes: Int, _ server: UnsafeMutablePointer<Server>
-    ) {
-        guard available > headerBytes else { return }
-        let text = UnsafeRawBufferPointer(start: bytes + headerBytes, count: available - headerBytes)
-        if case .commit = leadingKeyword(text) { server.pointee.isCommitUnderWay = true }
-    }
-
-    @inline(never)
-    func noteCommitInParse(
-        _ bytes: UnsafeRawPointer, available: Int, _ server: UnsafeMutablePointer<Server>
-    ) {
-        var text = MessageFramer.headerBytes
-        // The statement's name comes first.
-        while text < available, bytes.load(fromByteOffset: text, as: UInt8.self) != 0 { text += 1 }
-        noteCommit(bytes, available: available, headerBytes: text + 1, server)
-    }
-
-    /// A message that no server may see ends the connection.
-    private mutating func refuseMessage(_ index: UInt32, _ tag: UInt8) {
-        switch tag {
-        case FrontendTag.terminate: closeClient(index, .closeRequest)
-        case FrontendTag.query where isQueryProtocolForbidden:
-            closeClient(index, .fatal(fatalFields(SQLState.featureNotSupported, "PQexec disallowed")))
-        case FrontendTag.query, FrontendTag.sync, FrontendTag.functionCall, FrontendTag.copyDone, FrontendTag.copyFail,
-            FrontendTag.parse, FrontendTag.bind, FrontendTag.describe, FrontendTag.execute, FrontendTag.close:
-            closeClient(index, .fatal(fatalFields(SQLState.programLimitExceeded, "too many requests in flight")))
-        default:
-            closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "unknown pkt")))
-        }
     }
 
     // MARK: A message while the client has no server

@@ -30,9 +30,11 @@ extension Worker {
         precondition(server.pointee.state == .leaving && worker >= 0 && worker < shared.workerCount)
         var settings: [(name: String, value: String)] = []
         parameterSets.forEach(server.pointee.settings) { settings.append(($0, $1)) }
+        var extras: [(name: String, value: String)] = []
+        parameterSets.forEach(server.pointee.extras) { extras.append(($0, $1)) }
         let message = ServerHandOver(
             pool: pool.pointee.pool.bounds.identity, fd: fd, identifier: server.pointee.identifier,
-            connectedAt: server.pointee.connectedAt, settings: settings, processID: server.pointee.processID,
+            connectedAt: server.pointee.connectedAt, settings: settings, extras: extras, processID: server.pointee.processID,
             secret: server.pointee.secret, address: server.pointee.address, addressText: server.pointee.addressText,
             closeNeeded: server.pointee.closeNeeded, hasServed: server.pointee.hasServed,
             epoch: pool.pointee.epoch, needsCheck: server.pointee.needsCheck,
@@ -41,6 +43,7 @@ extension Worker {
         pool.pointee.pool.departed(index, from: .leaving, servers: &serverLinks)
         if !server.pointee.gather.isEmpty { loop.release(server.pointee.gather.buffer) }
         parameterSets.release(server.pointee.settings)
+        parameterSets.release(server.pointee.extras)
         servers.remove(index)
         shared.ports[worker].post(.adoptServer(message))
         checkWaitingJobs()
@@ -80,6 +83,9 @@ extension Worker {
         server.pointee.closeNeeded = message.closeNeeded || message.epoch < pools[poolIndex].pointee.epoch
         for (name, value) in message.settings {
             server.pointee.settings = parameterSets.set(server.pointee.settings, name: name, value: value)
+        }
+        for (name, value) in message.extras {
+            server.pointee.extras = parameterSets.set(server.pointee.extras, name: name, value: value)
         }
         server.pointee.socket = loop.open(fd: message.fd, token: Token.make(.server, index))
         loop.startReceiving(server.pointee.socket)

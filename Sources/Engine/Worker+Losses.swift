@@ -70,6 +70,7 @@ extension Worker {
             if client.pointee.pool >= 0 { pools[UInt32(client.pointee.pool)].pointee.database.clients.giveBack() }
         }
         parameterSets.release(client.pointee.settings)
+        parameterSets.release(client.pointee.extras)
         clients.remove(index)
     }
 
@@ -165,6 +166,7 @@ extension Worker {
         connectEnded(index)
         pools[poolIndex].pointee.pool.closed(index, from: server.pointee.state, servers: &serverLinks)
         parameterSets.release(server.pointee.settings)
+        parameterSets.release(server.pointee.extras)
         servers.remove(index)
         if isLogin { loginFailed(poolIndex, reason) }
         permitGivenBack(poolIndex)
@@ -236,6 +238,7 @@ extension Worker {
         let error = error(for: reason, isCommit: isCommit, server.pointee.lastWords?.error)
         let requests = server.pointee.owed.clientRequestCount
         let isBatchOpen = server.pointee.owed.isBatchOpen
+        let isHeld = server.pointee.pin != nil
         let waitsForSettings = client.pointee.wait == .settings
         undoNames(serverIndex)
         unlink(clientIndex, serverIndex)
@@ -244,7 +247,9 @@ extension Worker {
             return waitAgain(clientIndex)
         }
         // A session's state is gone with its server, and a message that is half passed on cannot be ended.
-        if client.pointee.isReplyCut || endsSession(reason) || pool.pointee.mode == .session {
+        if client.pointee.isReplyCut || endsSession(reason) || isHeld
+            || pool.pointee.mode == .session
+        {
             var last = error
             last.severity = "FATAL"
             return closeClient(clientIndex, .fatal(last))

@@ -11,6 +11,9 @@ extension Worker {
         let hasFailed = server.pointee.hasOwnError
         switch origin {
         case .client, .statement, .refusal: return
+        case .state:
+            if server.pointee.isOrphan || server.pointee.client < 0 { return orphanAnswered(index) }
+            return sessionAnswered(index)
         case .settings:
             if server.pointee.isOrphan { return orphanAnswered(index) }
             return settingsAnswered(index)

@@ -83,7 +83,7 @@ extension Worker {
         let tag = bytes.load(as: UInt8.self)
         let length = Int(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 1, as: UInt32.self))) + 1
         let tracks = pools[UInt32(servers[index].pointee.pool)].pointee.tracksStatements
-        let whole = tracks ? serverTags.wholeWithStatements : serverTags.whole
+        let whole = wholeTags(servers[index], tracks)
         let isWhole = servers[index].pointee.phase != .ready || whole.contains(tag)
         // A reload may have changed what is needed whole: what was gathered is never more than what is wanted.
         return isWhole ? max(length, have) : have
@@ -100,8 +100,8 @@ extension Worker {
         var run = from
         var passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
         let tracks = pools[UInt32(server.pointee.pool)].pointee.tracksStatements
-        let watched = tracks ? serverTags.watchedWithStatements : serverTags.watched
-        let whole = tracks ? serverTags.wholeWithStatements : serverTags.whole
+        var watched = watchedTags(server, tracks)
+        var whole = wholeTags(server, tracks)
         while offset < end {
             let frame = server.pointee.framer.next(
                 bytes, from: offset, count: end, whole: whole, lengthMax: 0x7FFF_FFFF)
@@ -141,6 +141,8 @@ extension Worker {
                     if servers.isLive(index, generation: generation), tracks { invent(index) }
                     guard servers.isLive(index, generation: generation) else { return end }
                     passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
+                    watched = watchedTags(server, tracks)
+                    whole = wholeTags(server, tracks)
                 } else {
                     if frame.tag == BackendTag.errorResponse, passes {
                         // Another may take its place.
@@ -168,6 +170,19 @@ extension Worker {
         }
         if run < end, server.pointee.client >= 0 { pass(server, buffer, run: run, end: end) }
         return end
+    }
+
+    /// Rows are looked at only where they answer a question of ours.
+    @inline(__always)
+    private func watchedTags(_ server: UnsafeMutablePointer<Server>, _ tracks: Bool) -> TagSet {
+        if server.pointee.owed.origin == .state { return serverTags.watchedInAnswer }
+        return tracks ? serverTags.watchedWithStatements : serverTags.watched
+    }
+
+    @inline(__always)
+    private func wholeTags(_ server: UnsafeMutablePointer<Server>, _ tracks: Bool) -> TagSet {
+        if server.pointee.owed.origin == .state { return serverTags.wholeInAnswer }
+        return tracks ? serverTags.wholeWithStatements : serverTags.whole
     }
 
     /// A reply within a batch has ended at `end`; returns where the run goes on. It is cut where a reply is due that
@@ -236,10 +251,20 @@ extension Worker {
                 return
             }
         }
-        unlink(client, index)
-        if pool.pointee.resetsAlways { server.pointee.needsReset = true }
-        release(index)
+        if server.pointee.hasSessionState, settleSession(client, index) {
+            if waits { resumeAfterAnswers(client) }
+            return
+        }
+        finishTransaction(client, index)
         if waits, clients.isLive(client, generation: generation) { resumeAfterAnswers(client) }
+    }
+
+    /// A transaction is over, and nothing holds its server: it is free.
+    mutating func finishTransaction(_ client: UInt32, _ index: UInt32) {
+        let resetsAlways = pools[UInt32(servers[index].pointee.pool)].pointee.resetsAlways
+        unlink(client, index)
+        if resetsAlways { servers[index].pointee.needsReset = true }
+        release(index)
     }
 
     @inline(__always)
@@ -315,6 +340,9 @@ extension Worker {
             server.pointee.hasOwnError = true
             if server.pointee.client < 0, server.pointee.owed.isEmpty { idleServerSpoke(index, frame, bytes) }
             return false
+        case BackendTag.dataRow:
+            if server.pointee.owed.origin == .state { sessionRow(index, frame, bytes) }
+            return passes
         case BackendTag.noticeResponse:
             // Notices are harmless; without a client there is nobody to tell.
             return passes

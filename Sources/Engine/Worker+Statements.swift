@@ -59,8 +59,9 @@ extension Worker {
             }
             guard !payload.isEmpty || isWhole else { return .needs(MessageFramer.headerBytes + 1) }
             guard payload.first != 0 else {
-                server.pointee.owed.sent(.parse, .client)
-                return .pass
+                let outcome = lookAtText(index, frame, buffer, bytes, run: run, offset: offset)
+                if case .pass = outcome { server.pointee.owed.sent(.parse, .client) }
+                return outcome
             }
             // Whether a transaction has failed decides whether anything may be prepared.
             if server.pointee.owed.awaitsClientReady { return .waits }
@@ -169,6 +170,10 @@ extension Worker {
             return .pass
         }
         flush(serverIndex, buffer, run: run, offset: offset)
+        if let error = noteUse(id, index, serverIndex) {
+            clients[index].pointee.dropsMessage = !isWhole
+            return refuse(serverIndex, frame, error)
+        }
         ensure(serverIndex, id)
         if clients[index].pointee.statementUse == .none { clients[index].pointee.statementUse = .uses }
         server.pointee.owed.sent(.bind, .client)
@@ -176,6 +181,16 @@ extension Worker {
         let consumed = MessageFramer.headerBytes + nameEnd + 1
         sendHeader(serverIndex, FrontendTag.bind, before: portal, id, rest: frame.length - consumed)
         return .rewritten(next: offset + consumed)
+    }
+
+    /// Notes what a statement does to the session when it is executed; returns an error if it may not be.
+    @inline(__always)
+    private mutating func noteUse(_ id: StatementID, _ index: UInt32, _ serverIndex: UInt32) -> ErrorFields? {
+        if statements.effect(id) == .none { return nil }
+        let found = effects(of: id, on: serverIndex)
+        statements.setEffect(id, found == nil ? .none : .some)
+        guard let found else { return nil }
+        return noteEffects(found, index, serverIndex)
     }
 
     /// A Bind is passed on as it comes; only its names must be there.
@@ -308,7 +323,7 @@ extension Worker {
 
     /// A message that PostgreSQL would refuse: one goes to the server that it refuses at the same place, and its error
     /// is replaced by this one.
-    private mutating func refuse(_ serverIndex: UInt32, _ frame: Frame, _ error: ErrorFields) -> BatchOutcome {
+    mutating func refuse(_ serverIndex: UInt32, _ frame: Frame, _ error: ErrorFields) -> BatchOutcome {
         let server = servers[serverIndex]
         server.pointee.owed.sent(.parse, .refusal)
         server.pointee.refusals.append(Refusal(error))

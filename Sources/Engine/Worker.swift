@@ -54,6 +54,11 @@ struct ServerTags {
         BackendTag.noData, BackendTag.commandComplete, BackendTag.emptyQueryResponse, BackendTag.portalSuspended)
     let wholeWithStatements = TagSet(
         BackendTag.readyForQuery, BackendTag.parameterStatus, BackendTag.commandComplete)
+    /// In the answer to a question about the session, rows too.
+    let watchedInAnswer = TagSet(
+        BackendTag.readyForQuery, BackendTag.errorResponse, BackendTag.parameterStatus, BackendTag.noticeResponse,
+        BackendTag.notificationResponse, BackendTag.dataRow)
+    let wholeInAnswer = TagSet(BackendTag.readyForQuery, BackendTag.parameterStatus, BackendTag.dataRow)
     /// The messages of a login, which are all needed whole.
     let login = TagSet(
         BackendTag.authentication, BackendTag.backendKeyData, BackendTag.parameterStatus, BackendTag.readyForQuery,

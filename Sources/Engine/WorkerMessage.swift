@@ -21,6 +21,8 @@ struct ServerHandOver: Sendable {
     var identifier: UInt64
     var connectedAt: Int64
     var settings: [(name: String, value: String)]
+    /// Its values of settings that it does not report.
+    var extras: [(name: String, value: String)]
     var processID: Int32
     var secret: [UInt8]
     var address: SocketAddress?

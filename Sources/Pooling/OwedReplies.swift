@@ -39,6 +39,8 @@ public enum RequestOrigin: UInt8 {
     case statement
     /// A message that can only fail stands for one that the client may not have sent: the error is replaced.
     case refusal
+    /// The server is asked about its session when a transaction is over; replies are read and swallowed.
+    case state
 }
 
 /// A message of an extended-protocol batch that is answered by itself.

@@ -137,6 +137,28 @@ public struct ParameterSets: ~Copyable {
         return result
     }
 
+    /// The names that a set has and another has not. Complexity: O(names of both).
+    public func names(of id: ParameterSetID, missingIn other: ParameterSetID) -> [String] {
+        if id == other { return [] }
+        let others = settings(of: other)
+        return settings(of: id).parameters.map(\.name).filter { others.position(of: $0).found == nil }
+    }
+
+    /// The names of a set.
+    public func names(_ id: ParameterSetID) -> [String] { settings(of: id).parameters.map(\.name) }
+
+    /// The set that has all of `id`'s settings but this one. Consumes the caller's reference of `id`; the caller owns
+    /// one reference of the result.
+    public mutating func remove(_ id: ParameterSetID, name: String) -> ParameterSetID {
+        let settings = settings(of: id)
+        guard let found = settings.position(of: name).found else { return id }
+        var rest = settings.parameters
+        rest.remove(at: found)
+        let result = intern(Settings(parameters: rest))
+        release(id)
+        return result
+    }
+
     /// The set that has all of `overlay`'s settings, and `base`'s where `overlay` has none: what a client asked for
     /// at its start over what the pool's servers have. Takes nobody's reference; the caller owns one reference of
     /// the result. Beyond sixty-four names those of `base` are left out.
@@ -231,12 +253,12 @@ extension String {
 }
 
 /// ASCII letters without their case, as PostgreSQL compares the names of settings.
-private func folded(_ byte: UInt8) -> UInt8 {
+func folded(_ byte: UInt8) -> UInt8 {
     byte >= 0x41 && byte <= 0x5A ? byte | 0x20 : byte
 }
 
 /// Negative, zero or positive as `left` sorts before, with or after `right`, without regard to ASCII case.
-private func foldedOrder(_ left: String, _ right: String) -> Int {
+func foldedOrder(_ left: String, _ right: String) -> Int {
     var rightBytes = right.utf8.makeIterator()
     for byte in left.utf8 {
         guard let other = rightBytes.next() else { return 1 }
@@ -267,52 +289,4 @@ public func isTrackable(_ name: String) -> Bool {
         "session_authorization",
     ]
     return !facts.contains { foldedOrder($0, name) == 0 }
-}
-
-/// One simple-query string that puts the settings in place, as one implicit transaction: all of them or none.
-///
-/// `SET` serves for every reported parameter but search_path: it takes no snapshot, so it neither waits nor fails
-/// where a default of serializable transactions would make a SELECT do so, and it returns no rows. search_path is a
-/// list of quoted names, and PostgreSQL takes the string of a `SET` for one single name of it; set_config takes the
-/// whole list, exactly as the server reported it. (Its one row is swallowed like every reply to this string.)
-///
-/// The string is ASCII whatever the values are, so it means the same in every client_encoding and for both values of
-/// standard_conforming_strings. A name with other characters than `[A-Za-z0-9_.]` is skipped. Empty when there is
-/// nothing to set.
-public func setStatement(for settings: [(name: String, value: String)]) -> String {
-    var statement = ""
-    for setting in settings {
-        let isPlainName = setting.name.utf8.allSatisfy { byte in
-            (0x61...0x7A).contains(folded(byte)) || (0x30...0x39).contains(byte) || byte == 0x5F || byte == 0x2E
-        }
-        guard isPlainName, !setting.name.isEmpty else { continue }
-        if !statement.isEmpty { statement += ";" }
-        let literal = literal(of: setting.value)
-        if foldedOrder(setting.name, "search_path") == 0 {
-            statement += "SELECT pg_catalog.set_config('\(setting.name)',\(literal),false)"
-        } else {
-            statement += "SET \(setting.name)=\(literal)"
-        }
-    }
-    return statement
-}
-
-/// A value as an SQL string constant of ASCII characters only. Other characters are written as Unicode escapes: the
-/// server may be in another client's encoding when it reads them, and in some encodings a raw byte would swallow the
-/// backslash or quote that follows it.
-private func literal(of value: String) -> String {
-    let needsEscapes = value.utf8.contains { $0 == 0x5C || $0 >= 0x80 }
-    var text = needsEscapes ? "E'" : "'"
-    for scalar in value.unicodeScalars {
-        switch scalar {
-        case "'": text += "''"
-        case "\\": text += "\\\\"
-        case _ where scalar.isASCII: text.unicodeScalars.append(scalar)
-        default:
-            let digits = String(scalar.value, radix: 16)
-            let width = scalar.value > 0xFFFF ? 8 : 4
-            text += (width == 8 ? "\\U" : "\\u") + String(repeating: "0", count: width - digits.count) + digits
-        }
-    }
-    return text + "'"
 }

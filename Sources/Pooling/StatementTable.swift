@@ -34,6 +34,16 @@ public struct StatementID: Hashable, Sendable {
     }
 }
 
+/// What is known of what a statement does to its session.
+public enum StatementEffect: UInt8, Sendable {
+    /// Nobody has looked.
+    case unknown
+    /// Nothing.
+    case none
+    /// Something, which its text tells.
+    case some
+}
+
 /// Interned, reference-counted bodies of prepared statements. A body is what follows the statement's name in a Parse
 /// message (PostgreSQL manual, section 55.7): the query text, a NUL, the number of parameter types and their OIDs.
 /// The table compares bytes and does not look into them.
@@ -50,6 +60,7 @@ public struct StatementTable: ~Copyable {
         var references: Int
         var number: UInt64
         var hash: UInt32
+        var effect: StatementEffect
         /// While the entry is free: the next free one.
         var nextFree: UInt32
     }
@@ -147,6 +158,14 @@ public struct StatementTable: ~Copyable {
         return UnsafeRawBufferPointer(start: entry.pointee.body, count: entry.pointee.bodyBytes)
     }
 
+    /// What the statement does to its session, as far as its owner has noted it.
+    public func effect(_ id: StatementID) -> StatementEffect { entry(id).pointee.effect }
+
+    /// Notes what a statement does to its session.
+    public mutating func setEffect(_ id: StatementID, _ effect: StatementEffect) {
+        entry(id).pointee.effect = effect
+    }
+
     /// The number of a statement: no other one of this table ever had it or will.
     public func number(_ id: StatementID) -> UInt64 { entry(id).pointee.number }
 
@@ -221,7 +240,7 @@ public struct StatementTable: ~Copyable {
         // SAFETY: `takePlace` returns a place below `used`.
         (entries + Int(place)).initialize(
             to: Entry(
-                body: own, bodyBytes: body.count, references: 1, number: nextNumber, hash: hash,
+                body: own, bodyBytes: body.count, references: 1, number: nextNumber, hash: hash, effect: .unknown,
                 nextFree: Self.noPlace))
         nextNumber += 1
         bytes += body.count + Self.overheadBytes

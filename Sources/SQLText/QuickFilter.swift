@@ -9,6 +9,12 @@
 // Letters count in either case. The sequences are looked for in 16 positions at once, with four loads that overlap.
 // A hit proves nothing: it only sends the text to the lexer.
 
+/// Whether a part of a text may do something to its session: false when it holds none of the byte sequences that all
+/// such statements have, nor a second statement. Says nothing of a sequence that the part's borders cut.
+public func mayHaveSessionEffect(_ part: UnsafeRawBufferPointer) -> Bool {
+    QuickFilter.mayHaveEffect(part, in: 0..<part.count, countsInto: false)
+}
+
 /// The search for byte sequences that might mean an effect.
 enum QuickFilter {
     private typealias Chunk = SIMD16<UInt8>

@@ -164,3 +164,22 @@ public enum StatementKind: Equatable, Sendable {
     /// A statement with none of these effects.
     case other
 }
+
+extension StatementKind {
+    /// Whether the session is, or may be, another one afterwards than before, and not only until the transaction ends.
+    public var changesSession: Bool {
+        switch self {
+        case .set(_, _, let isLocal), .setRole(_, let isLocal), .setSessionAuthorization(_, let isLocal): !isLocal
+        case .setConfigCall(let call): call.locality != .transaction
+        case .createTemporary(let dropsAtCommit): !dropsAtCommit
+        case .setTransaction, .discardPlans, .discardSequences, .notify, .begin, .commit, .rollback, .savepoint,
+            .releaseSavepoint, .rollbackToSavepoint, .prepareTransaction, .copy, .other:
+            false
+        case .reset, .resetAll, .resetRole, .resetSessionAuthorization, .setSessionCharacteristics, .setseed, .prepare,
+            .execute, .deallocate, .deallocateAll, .discardAll, .discardTemp, .listen, .unlisten, .unlistenAll,
+            .dropMaybeTemporary, .declareCursorWithHold, .close, .closeAll, .advisoryLock, .advisoryUnlock, .load,
+            .doBlock:
+            true
+        }
+    }
+}

@@ -121,6 +121,7 @@ import Testing
             ("port=5432,5433", "expected a whole number, found \"5432,5433\""),
             ("pool_size=10x", "expected a whole number, found \"10x\""),
             ("server_lifetime=1y", "expected a time such as 30, 1.5, 500ms or 5min, found \"1y\""),
+            ("pin=x", "expected hold, refuse or ignore, found \"x\""),
             ("pool_mode=x", "expected session, transaction or statement, found \"x\""),
             ("load_balance_hosts=x", "expected round-robin or disable, found \"x\""),
             ("host=a,,b", "expected hosts between commas, found \"a,,b\""),

@@ -217,7 +217,7 @@ final class SimulatedWorker {
         case .settings:
             if server.isOrphan { orphanAnswered(server) }
         case .reset, .check, .connect: release(server)
-        case .statement, .refusal: world.fail("a statement was answered by ReadyForQuery")
+        case .statement, .refusal, .state: world.fail("a statement was answered by ReadyForQuery")
         }
     }
 

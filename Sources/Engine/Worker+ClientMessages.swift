@@ -1,0 +1,104 @@
+// What is noted of a client's message when it is passed on: what the server will owe for it, when the query began, and
+// whether a COMMIT is under way.
+
+import Console
+import Pooling
+import Reactor
+import Wire
+
+extension Worker {
+    /// Notes what the server will owe for a message; false when the message may not be passed on.
+    @inline(__always)
+    mutating func note(
+        _ frame: Frame, _ bytes: UnsafeRawPointer, available: Int, _ client: UnsafeMutablePointer<Client>,
+        _ server: UnsafeMutablePointer<Server>
+    ) -> Bool {
+        switch frame.tag {
+        case FrontendTag.query:
+            if isQueryProtocolForbidden || server.pointee.owed.isFull { return false }
+            server.pointee.owed.sentQuery(.client)
+            if server.pointee.transactionStatus != TransactionStatus.idle {
+                noteCommit(bytes, available: available, headerBytes: MessageFramer.headerBytes, server)
+            }
+        case FrontendTag.sync:
+            if server.pointee.owed.isFull { return false }
+            server.pointee.owed.sentSync()
+        case FrontendTag.parse:
+            server.pointee.owed.sentBatchMessage()
+            pools[UInt32(client.pointee.pool)].pointee.totals.clientParses &+= 1
+            if server.pointee.transactionStatus != TransactionStatus.idle {
+                noteCommitInParse(bytes, available: available, server)
+            }
+        case FrontendTag.bind:
+            server.pointee.owed.sentBatchMessage()
+            pools[UInt32(client.pointee.pool)].pointee.totals.binds &+= 1
+        case FrontendTag.execute, FrontendTag.describe, FrontendTag.close:
+            server.pointee.owed.sentBatchMessage()
+        case FrontendTag.functionCall:
+            if server.pointee.owed.isFull { return false }
+            server.pointee.owed.sentFunctionCall()
+        case FrontendTag.copyDone, FrontendTag.copyFail:
+            if server.pointee.owed.isFull { return false }
+            server.pointee.owed.sentCopyEnd()
+        case FrontendTag.copyData, FrontendTag.flush:
+            return true
+        default:
+            return false
+        }
+        noteQueryBegins(client, server)
+        return true
+    }
+
+    @inline(__always)
+    func noteQueryBegins(_ client: UnsafeMutablePointer<Client>, _ server: UnsafeMutablePointer<Server>) {
+        guard client.pointee.queryAt == 0 else { return }
+        client.pointee.queryAt = now
+        server.pointee.queryAt = now
+        if client.pointee.transactionAt == 0 { client.pointee.transactionAt = now }
+    }
+
+    @inline(__always)
+    static func isBatchMessage(_ tag: UInt8) -> Bool {
+        switch tag {
+        case FrontendTag.parse, FrontendTag.bind, FrontendTag.describe, FrontendTag.execute, FrontendTag.close: true
+        default: false
+        }
+    }
+
+    @inline(__always)
+    static func hasText(_ tag: UInt8) -> Bool { tag == FrontendTag.query || tag == FrontendTag.parse }
+
+    /// Remembers that COMMIT is under way: if the server dies now, nobody knows whether it was done.
+    @inline(never)
+    func noteCommit(
+        _ bytes: UnsafeRawPointer, available: Int, headerBytes: Int, _ server: UnsafeMutablePointer<Server>
+    ) {
+        guard available > headerBytes else { return }
+        let text = UnsafeRawBufferPointer(start: bytes + headerBytes, count: available - headerBytes)
+        if case .commit = leadingKeyword(text) { server.pointee.isCommitUnderWay = true }
+    }
+
+    @inline(never)
+    func noteCommitInParse(
+        _ bytes: UnsafeRawPointer, available: Int, _ server: UnsafeMutablePointer<Server>
+    ) {
+        var text = MessageFramer.headerBytes
+        // The statement's name comes first.
+        while text < available, bytes.load(fromByteOffset: text, as: UInt8.self) != 0 { text += 1 }
+        noteCommit(bytes, available: available, headerBytes: text + 1, server)
+    }
+
+    /// A message that no server may see ends the connection.
+    mutating func refuseMessage(_ index: UInt32, _ tag: UInt8) {
+        switch tag {
+        case FrontendTag.terminate: closeClient(index, .closeRequest)
+        case FrontendTag.query where isQueryProtocolForbidden:
+            closeClient(index, .fatal(fatalFields(SQLState.featureNotSupported, "PQexec disallowed")))
+        case FrontendTag.query, FrontendTag.sync, FrontendTag.functionCall, FrontendTag.copyDone, FrontendTag.copyFail,
+            FrontendTag.parse, FrontendTag.bind, FrontendTag.describe, FrontendTag.execute, FrontendTag.close:
+            closeClient(index, .fatal(fatalFields(SQLState.programLimitExceeded, "too many requests in flight")))
+        default:
+            closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "unknown pkt")))
+        }
+    }
+}

@@ -1,0 +1,156 @@
+// In transaction and statement mode the texts of Query and Parse messages are looked at before they are passed on: for
+// what they may do to the session on the server (SessionEffects). Nearly all texts are found to do nothing by a look
+// at their first word and one pass over their bytes; nothing is kept of them.
+//
+//     plain                        → passed on
+//     SET, CREATE TEMP, LISTEN …   → noted on the server, passed on; or refused, if it would hold a server that may
+//                                    not be held
+
+import Configuration
+import Pooling
+import Reactor
+import SQLText
+import Wire
+
+extension Worker {
+    /// Looks at the text of a Query or an unnamed Parse. `bytes` is the buffer's memory; the message begins at `offset`,
+    /// and what precedes it from `run` on has not been sent yet.
+    @inline(__always)
+    mutating func lookAtText(
+        _ index: UInt32, _ frame: Frame, _ buffer: BufferID, _ bytes: UnsafeRawPointer, run: Int, offset: Int
+    ) -> BatchOutcome {
+        let payload = UnsafeRawBufferPointer(
+            start: bytes + offset + MessageFramer.headerBytes, count: frame.end - offset - MessageFramer.headerBytes)
+        let isWhole = frame.end - offset == frame.length
+        if isWhole, frame.tag == FrontendTag.query, !payload.isEmpty,
+            isSurelyPlainStatement(UnsafeRawBufferPointer(rebasing: payload.dropLast()))
+        {
+            return .pass
+        }
+        return lookCloser(index, frame, buffer, payload, isWhole, run: run, offset: offset)
+    }
+
+    @inline(never)
+    private mutating func lookCloser(
+        _ index: UInt32, _ frame: Frame, _ buffer: BufferID, _ payload: UnsafeRawBufferPointer, _ isWhole: Bool,
+        run: Int, offset: Int
+    ) -> BatchOutcome {
+        let serverIndex = UInt32(clients[index].pointee.server)
+        // What the server skips has no effect.
+        if frame.tag == FrontendTag.parse, servers[serverIndex].pointee.owed.isSkipping { return .pass }
+        guard isWhole || frame.length > EventLoop.bufferBytes else { return .needs(frame.length) }
+        guard let text = text(of: payload, frame.tag), !isSurelyPlainStatement(text) else {
+            clients[index].pointee.watchesRest = !isWhole
+            return .pass
+        }
+        guard isWhole else {
+            noteUnseen(serverIndex)
+            return .pass
+        }
+        guard let effects = effects(of: text, on: serverIndex) else { return .pass }
+        if let error = noteEffects(effects, index, serverIndex) {
+            let socket = servers[serverIndex].pointee.socket
+            if offset > run { loop.send(socket, buffer: buffer, offset: run, count: offset - run) }
+            if frame.tag == FrontendTag.parse { return refuse(serverIndex, frame, error) }
+            refuseQuery(serverIndex, frame, error)
+            return .rewritten(next: frame.end)
+        }
+        return .pass
+    }
+
+    /// The text in the part of a Query or Parse message that is there; nil when even its beginning is missing.
+    private func text(of payload: UnsafeRawBufferPointer, _ tag: UInt8) -> UnsafeRawBufferPointer? {
+        var start = 0
+        if tag == FrontendTag.parse {
+            guard let nameEnd = payload.firstIndex(of: 0) else { return nil }
+            start = nameEnd + 1
+        }
+        let rest = UnsafeRawBufferPointer(rebasing: payload[start...])
+        guard let end = rest.firstIndex(of: 0) else { return rest }
+        return UnsafeRawBufferPointer(rebasing: rest[..<end])
+    }
+
+    /// More of a text has come whose beginning is plain: what follows may still do something.
+    func watchRest(_ index: UInt32, _ bytes: UnsafeRawBufferPointer) {
+        guard mayHaveSessionEffect(bytes) else { return }
+        clients[index].pointee.watchesRest = false
+        if clients[index].pointee.server >= 0 { noteUnseen(UInt32(clients[index].pointee.server)) }
+    }
+
+    /// A text is not seen whole: when its transaction is over the server is asked for everything.
+    private func noteUnseen(_ serverIndex: UInt32) {
+        let effects = servers[serverIndex].pointee.effects ?? SessionEffects()
+        effects.addUnseen()
+        servers[serverIndex].pointee.effects = effects
+        servers[serverIndex].pointee.hasSessionState = true
+    }
+
+    /// What a text may do to the session; nil for nothing.
+    func effects(of text: UnsafeRawBufferPointer, on serverIndex: UInt32) -> SessionEffects? {
+        if isSurelyPlainStatement(text) { return nil }
+        // The setting matters only where there is a backslash.
+        let isStandard =
+            !text.contains(0x5C)
+            || parameterSets.value(servers[serverIndex].pointee.settings, "standard_conforming_strings") != "off"
+        var changes = false
+        scanStatements(text, standardConformingStrings: isStandard) { kind, _ in
+            if kind.changesSession { changes = true }
+        }
+        guard changes else { return nil }
+        let effects = SessionEffects()
+        effects.add(text, standardConformingStrings: isStandard)
+        return effects.isEmpty ? nil : effects
+    }
+
+    /// Notes what a text may do before it is passed on; returns an error if it may not be.
+    func noteEffects(_ effects: SessionEffects, _ index: UInt32, _ serverIndex: UInt32) -> ErrorFields? {
+        let server = servers[serverIndex]
+        let pool = pools[UInt32(server.pointee.pool)]
+        switch pool.pointee.pinMode {
+        case .ignore: effects.ignoreHolds()
+        case .refuse: if !effects.begins.isEmpty { return pinRefused(effects.begins) }
+        case .hold:
+            if !effects.begins.isEmpty, server.pointee.pin == nil, pool.pointee.maxPinned > 0,
+                pool.pointee.pinnedCount >= pool.pointee.maxPinned
+            {
+                return tooManyPinned(effects.begins, pool.pointee.maxPinned)
+            }
+        }
+        guard !effects.isEmpty else { return nil }
+        if let before = server.pointee.effects { before.add(effects) } else { server.pointee.effects = effects }
+        server.pointee.hasSessionState = true
+        return nil
+    }
+
+    /// The effects of executing a prepared statement; true when there are none that would be refused.
+    func effects(of id: StatementID, on serverIndex: UInt32) -> SessionEffects? {
+        let body = statements.body(id)
+        guard let end = body.firstIndex(of: 0) else { return nil }
+        return effects(of: UnsafeRawBufferPointer(rebasing: body[..<end]), on: serverIndex)
+    }
+
+    private func pinRefused(_ reasons: HoldReasons) -> ErrorFields {
+        ErrorFields(
+            code: SQLState.featureNotSupported, message: "session state is not available here: \(reasons.text)",
+            detail: "Server connections are shared, and this database does not let a client keep one (pin = refuse).",
+            hint: "Keep it within one transaction if that is possible, or set pin = hold for the database.")
+    }
+
+    private func tooManyPinned(_ reasons: HoldReasons, _ limit: Int) -> ErrorFields {
+        ErrorFields(
+            code: SQLState.configurationLimitExceeded, message: "too many clients keep a server connection",
+            detail: "The statement needs one of its own (\(reasons.text)), and max_pinned (\(limit)) have one already.",
+            hint: "SHOW PINS lists them. Close sessions that are no longer used, or raise max_pinned.")
+    }
+
+    /// Puts an error in the place of a Query: a message that can only fail stands for it, so that a transaction fails as
+    /// it should.
+    private mutating func refuseQuery(_ serverIndex: UInt32, _ frame: Frame, _ error: ErrorFields) {
+        _ = refuse(serverIndex, frame, error)
+        var writer = MessageWriter()
+        writer.begin(FrontendTag.sync)
+        writer.end()
+        sendToServer(serverIndex, writer)
+        servers[serverIndex].pointee.owed.sentSync()
+    }
+}

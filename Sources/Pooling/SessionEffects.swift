@@ -1,0 +1,188 @@
+// What the statements that a client sends may do to the session on its server, gathered from their texts until the
+// transaction ends. A text says only what may happen: a statement can fail, a transaction can be rolled back, a lock
+// can be refused. So the effects decide what the server is asked when the transaction is over (SessionQuestion), and
+// its answer is what counts.
+//
+//     SET statement_timeout = '5s'     →  settings: statement_timeout
+//     CREATE TEMP TABLE t (…)          →  begins: temporary objects
+//     SELECT pg_advisory_unlock(1)     →  ends: advisory locks
+//     SET LOCAL …, SELECT …, INSERT …  →  nothing
+
+import SQLText
+
+/// What texts of one client may have done to its server's session since they were last asked for.
+public final class SessionEffects {
+    /// How many names of settings are remembered; beyond that all settings are read.
+    static var namesMax: Int { 64 }
+    /// How much of a text is kept to be shown.
+    static var statementBytesMax: Int { 200 }
+
+    /// The settings that may have a new value, in lower case.
+    public private(set) var settings: [String] = []
+    /// Settings that may have gone back to their defaults.
+    public private(set) var resets: [String] = []
+    /// All settings may have gone back to their defaults.
+    public private(set) var resetsAll = false
+    /// Settings may have changed whose names are not known.
+    public private(set) var changesUnknownSettings = false
+    /// What may have come into being.
+    public private(set) var begins: HoldReasons = []
+    /// What may have come to its end.
+    public private(set) var ends: HoldReasons = []
+    /// The channels that the session may listen to from now on, in the order of the statements; nil means all.
+    public private(set) var channels: [ChannelChange] = []
+    /// EXECUTE may do any of this.
+    public private(set) var preparesEffects = false
+    /// A prepared statement was executed by SQL.
+    public private(set) var executes = false
+    /// The start of the text that first began something.
+    public private(set) var statement = ""
+
+    /// A LISTEN or UNLISTEN.
+    public enum ChannelChange: Equatable, Sendable {
+        case listen([UInt8])
+        case unlisten([UInt8])
+        case unlistenAll
+    }
+
+    /// No effects.
+    public init() {}
+
+    /// Whether nothing was found.
+    public var isEmpty: Bool {
+        settings.isEmpty && resets.isEmpty && !resetsAll && !changesUnknownSettings && begins.isEmpty && ends.isEmpty
+            && channels.isEmpty && !executes
+    }
+
+    /// Adds what a text may do.
+    ///
+    /// - Parameters:
+    ///   - text: the text of a Query or Parse message without its NUL.
+    ///   - standardConformingStrings: the server's setting of that name.
+    public func add(_ text: UnsafeRawBufferPointer, standardConformingStrings: Bool) {
+        let before = begins
+        let reader = NameReader(text, standardConformingStrings: standardConformingStrings)
+        scanStatements(text, standardConformingStrings: standardConformingStrings) { kind, _ in
+            add(kind, text, reader, standardConformingStrings)
+        }
+        if begins != before, statement.isEmpty {
+            statement = String(decoding: text.prefix(Self.statementBytesMax), as: UTF8.self)
+        }
+    }
+
+    /// A text of which only a part was seen may have done anything.
+    public func addUnseen() {
+        changesUnknownSettings = true
+        begins.formUnion(.provable)
+    }
+
+    /// Adds another's findings, which came after these.
+    public func add(_ other: SessionEffects) {
+        for name in other.settings { touch(name) }
+        for name in other.resets { resets.append(name) }
+        if other.resetsAll { resetsAll = true }
+        if other.changesUnknownSettings { changesUnknownSettings = true }
+        begins.formUnion(other.begins)
+        ends.formUnion(other.ends)
+        channels += other.channels
+        if other.preparesEffects { preparesEffects = true }
+        if other.executes { executes = true }
+        if statement.isEmpty { statement = other.statement }
+    }
+
+    /// Forgets what may have begun: nothing is held for this client.
+    public func ignoreHolds() {
+        begins = []
+        ends = []
+    }
+
+    private func add(
+        _ kind: StatementKind, _ text: UnsafeRawBufferPointer, _ reader: NameReader, _ standardConformingStrings: Bool
+    ) {
+        switch kind {
+        case .set(let name, _, let isLocal): if !isLocal { touch(read(name, reader)) }
+        case .reset(let name): reset(read(name, reader))
+        case .resetAll: resetsAll = true
+        case .setRole(_, let isLocal): if !isLocal { touch("role") }
+        case .resetRole: touch("role")
+        case .setSessionAuthorization(_, let isLocal): if !isLocal { touchAuthorization() }
+        case .resetSessionAuthorization: touchAuthorization()
+        case .setSessionCharacteristics:
+            for name in ["isolation", "read_only", "deferrable"] { touch("default_transaction_\(name)") }
+        case .setConfigCall(let call): add(call, reader)
+        case .setseed: begins.insert(.randomSeed)
+        case .prepare(_, _, let body): prepare(body, text, standardConformingStrings)
+        case .execute: executes = true
+        case .deallocate, .deallocateAll: ends.insert(.preparedStatements)
+        case .discardAll:
+            resetsAll = true
+            ends.formUnion(.provable)
+            channels.append(.unlistenAll)
+        case .discardTemp, .dropMaybeTemporary: ends.insert(.temporaryObjects)
+        case .listen(let channel): if let name = bytes(channel, reader) { channels.append(.listen(name)) }
+        case .unlisten(let channel): if let name = bytes(channel, reader) { channels.append(.unlisten(name)) }
+        case .unlistenAll: channels.append(.unlistenAll)
+        case .createTemporary(let dropsAtCommit): if !dropsAtCommit { begins.insert(.temporaryObjects) }
+        case .declareCursorWithHold: begins.insert(.heldCursors)
+        case .close, .closeAll: ends.insert(.heldCursors)
+        case .advisoryLock: begins.insert(.advisoryLocks)
+        case .advisoryUnlock: ends.insert(.advisoryLocks)
+        case .load: begins.insert(.library)
+        case .doBlock: changesUnknownSettings = true
+        case .setTransaction, .discardPlans, .discardSequences, .notify, .begin, .commit, .rollback, .savepoint,
+            .releaseSavepoint, .rollbackToSavepoint, .prepareTransaction, .copy, .other:
+            break
+        }
+    }
+
+    private func add(_ call: SetConfigCall, _ reader: NameReader) {
+        if call.locality == .transaction { return }
+        guard case .constant(let range) = call.name, let name = bytes(range, reader) else {
+            changesUnknownSettings = true
+            begins.insert(.settings)
+            return
+        }
+        touch(String(decoding: name, as: UTF8.self).lowercased())
+    }
+
+    /// What the body does is done by EXECUTE, in this transaction or a later one.
+    private func prepare(_ body: ByteRange, _ text: UnsafeRawBufferPointer, _ standardConformingStrings: Bool) {
+        begins.insert(.preparedStatements)
+        let inner = SessionEffects()
+        inner.add(UnsafeRawBufferPointer(rebasing: text[body]), standardConformingStrings: standardConformingStrings)
+        if !inner.isEmpty { preparesEffects = true }
+    }
+
+    private func touchAuthorization() {
+        touch("session_authorization")
+        touch("role")
+    }
+
+    private func touch(_ name: String?) {
+        guard let name, settings.count < Self.namesMax else {
+            changesUnknownSettings = true
+            return
+        }
+        if !settings.contains(name) { settings.append(name) }
+    }
+
+    private func reset(_ name: String?) {
+        guard let name, resets.count < Self.namesMax else {
+            resetsAll = true
+            return
+        }
+        resets.append(name)
+    }
+
+    private func read(_ name: SettingName, _ reader: NameReader) -> String? {
+        withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { buffer in
+            reader.read(name, into: buffer).map { String(decoding: buffer[..<$0], as: UTF8.self) }
+        }
+    }
+
+    private func bytes(_ range: ByteRange, _ reader: NameReader) -> [UInt8]? {
+        withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { buffer in
+            reader.read(range, into: buffer).map { Array(buffer[..<$0]) }
+        }
+    }
+}
