@@ -104,6 +104,8 @@ struct Client: ~Copyable {
     /// A message from its server is only half passed on and will not be ended: nothing may be written after it.
     var isReplyCut = false
     var isUnixSocket = false
+    /// It has a server of its own, and all bytes are passed on as they are.
+    var replication = ReplicationKind.none
     var isAdmin = false
     /// Counted in `max_client_conn` and the database's and user's client limits.
     var isCounted = false
@@ -161,6 +163,8 @@ enum ClientCloseReason: Equatable {
     case loginTimeoutServerDown
     case idleTimeout
     case cancelDone
+    /// A replication client's server has ended, and has said why.
+    case serverEnded
     case refused(ErrorFields)
     case fatal(ErrorFields)
 
@@ -173,6 +177,7 @@ enum ClientCloseReason: Equatable {
         case .loginTimeoutServerDown: "client_login_timeout (server down)"
         case .idleTimeout: "client_idle_timeout"
         case .cancelDone: "cancel request done"
+        case .serverEnded: "server conn crashed?"
         case .refused(let error), .fatal(let error): error.message
         }
     }
@@ -180,7 +185,7 @@ enum ClientCloseReason: Equatable {
     /// The error that the client gets before its connection is closed.
     var message: ErrorFields? {
         switch self {
-        case .closeRequest, .unexpectedEOF, .connectionError, .cancelDone: return nil
+        case .closeRequest, .unexpectedEOF, .connectionError, .cancelDone, .serverEnded: return nil
         case .loginTimeout, .loginTimeoutServerDown: return fatalFields(SQLState.connectionException, text)
         case .idleTimeout: return fatalFields(SQLState.idleSessionTimeout, text)
         case .refused(let error), .fatal(let error): return error

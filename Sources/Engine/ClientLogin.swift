@@ -24,6 +24,7 @@ final class ClientLogin {
     var database = ""
     /// Settings from the start-up packet, as the client spelt them.
     var settings: [(name: String, value: String)] = []
+    var replication = ReplicationKind.none
     var isConsole = false
     var exchange = Exchange.none
     /// The secret that the client is checked against; nil when nobody of that name exists.
@@ -43,7 +44,36 @@ struct LoginRequest {
     var database = ""
     var settings: [(name: String, value: String)] = []
     var unknownOptions: [String] = []
-    var isReplication = false
+    var replication = ReplicationKind.none
+}
+
+/// What kind of replication a client wants (PostgreSQL manual, 55.4).
+enum ReplicationKind: UInt8 {
+    case none
+    case physical
+    case logical
+
+    /// The meaning of the start-up parameter `replication`; nil for what PostgreSQL does not know either.
+    init?(parameter: String) {
+        switch parameter.lowercased() {
+        case "true", "on", "yes", "1": self = .physical
+        case "false", "off", "no", "0", "": self = .none
+        case "database": self = .logical
+        default: return nil
+        }
+    }
+
+    /// The value of the parameter for a server.
+    var parameter: String { self == .logical ? "database" : "true" }
+
+    /// As the console shows it.
+    var text: String {
+        switch self {
+        case .none: "none"
+        case .physical: "physical"
+        case .logical: "logical"
+        }
+    }
 }
 
 /// The names of start-up parameters that the configuration speaks of, in lower case.
@@ -69,6 +99,7 @@ func readStartupParameters(
     _ message: StartupMessage, names: StartupNames, reported: Set<String>
 ) throws(LoginRefusal) -> LoginRequest {
     var request = LoginRequest()
+    request.replication = try replicationKind(message)
     let ignored = names.ignored
     func isTracked(_ name: String) -> Bool { names.tracked.contains(name) || reported.contains(name) }
     for (name, value) in message.parameters {
@@ -76,8 +107,10 @@ func readStartupParameters(
         switch key {
         case "user": request.user = value
         case "database": request.database = value
-        case "replication":
-            request.isReplication = !["false", "off", "no", "0", ""].contains(value.lowercased())
+        case "replication": continue
+        case _ where key.hasPrefix("_pq_."): request.unknownOptions.append(name)
+        // It has a server of its own, which is told as it asked.
+        case _ where request.replication != .none: request.settings.append((name, value))
         case "options":
             if ignored.contains("options") { continue }
             for (option, value) in try options(value) {
@@ -90,7 +123,6 @@ func readStartupParameters(
                         hint: "Add it to ignore_startup_parameters, or set it after login.")
                 }
             }
-        case _ where key.hasPrefix("_pq_."): request.unknownOptions.append(name)
         case _ where isTracked(key): request.settings.append((name, value))
         case _ where ignored.contains(key): continue
         default:
@@ -106,6 +138,16 @@ func readStartupParameters(
         throw LoginRefusal(SQLState.invalidCatalogName, "database name too long")
     }
     return request
+}
+
+private func replicationKind(_ message: StartupMessage) throws(LoginRefusal) -> ReplicationKind {
+    guard let value = message.value("replication") else { return .none }
+    guard let kind = ReplicationKind(parameter: value) else {
+        throw LoginRefusal(
+            SQLState.invalidParameterValue, "invalid value for parameter \"replication\": \"\(value)\"",
+            hint: "Valid values are: \"false\", 0, \"true\", 1, \"database\".")
+    }
+    return kind
 }
 
 private func options(_ text: String) throws(LoginRefusal) -> [(name: String, value: String)] {

@@ -71,6 +71,10 @@ struct PoolState: ~Copyable {
     var lastFailure: ErrorFields?
     /// Clients that wait for the first login.
     var welcoming: [UInt32] = []
+    /// Its servers outside the pool.
+    var dedicated: [UInt32] = []
+    /// Replication clients that cannot have their server yet.
+    var replicationWaiting: [UInt32] = []
     var clientCount = 0
     var nextHost = 0
     /// The database's epoch when this worker last marked its servers.

@@ -21,10 +21,21 @@ enum ServerPhase: UInt8 {
     case ready
 }
 
+/// What a server connection is for. All but the pooled ones are outside the pool (Worker+DedicatedServers).
+enum ServerPurpose: UInt8 {
+    /// It serves whatever client of its pool comes next.
+    case pooled
+    /// It is one replication client's.
+    case replication
+    /// The worker itself listens on it for notifications.
+    case listener
+}
+
 /// One server connection.
 struct Server: ~Copyable {
     let generation: UInt32
     let identifier: UInt64
+    let purpose: ServerPurpose
     var connectedAt: Int64
     var socket = SocketID.none
     var phase = ServerPhase.resolving
@@ -93,9 +104,10 @@ struct Server: ~Copyable {
     /// The FATAL error that announced its end; the client hears of it in an error that lets it go on.
     var lastWords: Refusal?
 
-    init(generation: UInt32, identifier: UInt64, pool: Int32, now: Int64) {
+    init(generation: UInt32, identifier: UInt64, pool: Int32, now: Int64, purpose: ServerPurpose = .pooled) {
         self.generation = generation
         self.identifier = identifier
+        self.purpose = purpose
         self.pool = pool
         connectedAt = now
         activeAt = now
@@ -146,6 +158,7 @@ enum ServerCloseReason: Equatable {
     case clientLeftNotReady
     case clientLeftQuery
     case cancelTimeout
+    case replicationClientLeft
     case statementModeTransaction
     case databaseRemoved
     case shuttingDown
@@ -177,6 +190,7 @@ enum ServerCloseReason: Equatable {
         case .clientLeftNotReady: "client disconnect while server was not ready"
         case .clientLeftQuery: "client disconnected with query in progress"
         case .cancelTimeout: "cancel_wait_timeout"
+        case .replicationClientLeft: "replication client was closed"
         case .statementModeTransaction: "transaction blocks not allowed in statement pooling mode"
         case .databaseRemoved: "database removed"
         case .shuttingDown: "server shutting down"

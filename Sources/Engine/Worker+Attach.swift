@@ -286,7 +286,8 @@ extension Worker {
                 openServer(poolIndex)
             case .evict(let bound):
                 guard evict(for: bound, except: poolIndex) else {
-                    shared.broadcast(.evictIdle(pool: pool.pointee.pool.bounds.identity), except: number)
+                    let pool = pool.pointee.pool.bounds.identity
+                    shared.broadcast(.evictIdle(pool: pool, sparesOwn: true), except: number)
                     return
                 }
             }
@@ -299,7 +300,7 @@ extension Worker {
     }
 
     /// Closes the longest-idle server of another pool that counts in the same bound.
-    private mutating func evict(for bound: BoundCount, except own: UInt32) -> Bool {
+    mutating func evict(for bound: BoundCount, except own: UInt32?) -> Bool {
         var oldest: UInt32?
         for index in 0..<pools.indexEnd where pools.isLive(index) && index != own {
             let pool = pools[index]
@@ -319,13 +320,16 @@ extension Worker {
     }
 
     /// Another worker's pool waits for a bound that idle servers here may hold.
-    mutating func evictIdle(identity: Int) {
+    ///
+    /// - Parameter sparesOwn: the pool's own idle servers stay, because a client that waits for one can have it.
+    mutating func evictIdle(identity: Int, sparesOwn: Bool) {
         guard let key = shared.poolKey(identity: identity),
             let options = configuration.value.database(named: key.database)
         else { return }
         let own = pool(for: key, options)
         let bounds = pools[own].pointee.pool.bounds
-        if evict(for: bounds.database, except: own) || evict(for: bounds.user, except: own) {
+        let spared = sparesOwn ? own : nil
+        if evict(for: bounds.database, except: spared) || evict(for: bounds.user, except: spared) {
             shared.broadcast(.mayGrow(pool: identity), except: number)
         }
     }

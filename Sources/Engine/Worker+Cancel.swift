@@ -66,13 +66,19 @@ extension Worker {
                     detail: "The statement was waiting for a server connection."))
             return answer(requester)
         }
-        guard client.pointee.server >= 0, !servers[UInt32(client.pointee.server)].pointee.owed.isEmpty,
+        guard client.pointee.server >= 0, isCancelable(UInt32(client.pointee.server)),
             client.pointee.wait != .settings
         else {
             log(.debug, "cancel request for idle client")
             return answer(requester)
         }
         cancelQuery(ofServer: UInt32(client.pointee.server), requester: requester)
+    }
+
+    /// Whether a server works on something of its client's. What a replication client's server does is not looked at;
+    /// nobody else can be hit there.
+    private func isCancelable(_ index: UInt32) -> Bool {
+        !servers[index].pointee.owed.isEmpty || servers[index].pointee.purpose == .replication
     }
 
     /// Sends a cancel request to a server over a connection of its own.

@@ -172,6 +172,7 @@ extension Worker {
         login.user = request.user
         login.database = request.database
         login.settings = request.settings
+        login.replication = request.replication
         if message.minorVersion > 0 || !request.unknownOptions.isEmpty {
             var writer = MessageWriter()
             writer.negotiateProtocolVersion(minor: 0, unknownOptions: request.unknownOptions)
@@ -181,7 +182,7 @@ extension Worker {
             log(
                 .log,
                 "\(name(ofClient: index)) login attempt: db=\(login.database) user=\(login.user) tls=no replication="
-                    + (request.isReplication ? "yes" : "no"))
+                    + request.replication.text)
         }
         client.pointee.state = .authenticating
         if isConsoleDatabase(login.database) { return consoleLogin(index, login) }
@@ -198,9 +199,6 @@ extension Worker {
     private func refusalBeforeAuthentication(_ request: LoginRequest) -> ErrorFields? {
         if shared.shutdown.load(ordering: .relaxed) != 0 {
             return fatalFields(SQLState.adminShutdown, "pooler is shutting down")
-        }
-        if request.isReplication {
-            return fatalFields(SQLState.featureNotSupported, "replication connections are not supported")
         }
         return nil
     }

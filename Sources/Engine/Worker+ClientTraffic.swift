@@ -101,6 +101,7 @@ extension Worker {
     /// nothing because the bytes were held or the client is gone.
     private mutating func forward(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) -> Int {
         let client = clients[index]
+        if client.pointee.replication != .none { return passToServer(index, buffer, from: from, end: end) }
         let bytes = UnsafeRawPointer(loop.memory(of: buffer))
         let tracks = pools[UInt32(client.pointee.pool)].pointee.tracksStatements
         let follows = pools[UInt32(client.pointee.pool)].pointee.followsSession

@@ -97,6 +97,7 @@ extension Worker {
                     }
                 }
                 closeFast(index)
+                pauseDedicatedServers(index)
             } else {
                 lookForServers(index)
             }
@@ -130,6 +131,7 @@ extension Worker {
             }
         }
         closeFast(pool)
+        recycleDedicatedServers(pool)
     }
 
     private mutating func kill(_ database: String?) {

@@ -27,6 +27,7 @@ extension Worker {
         if pool >= 0 {
             let poolIndex = UInt32(pool)
             if client.pointee.state == .welcoming { leaveWelcoming(index, poolIndex) }
+            if client.pointee.replication != .none { leaveReplicationWait(index, poolIndex) }
             if client.pointee.wait == .server {
                 pools[poolIndex].pointee.pool.gaveUp(client: index, clients: &clientLinks)
             }
@@ -50,7 +51,7 @@ extension Worker {
     }
 
     /// Bytes of ours in the middle of a server's message would be taken for a part of it.
-    private func noteCutReply(_ clientIndex: UInt32, _ serverIndex: UInt32) {
+    func noteCutReply(_ clientIndex: UInt32, _ serverIndex: UInt32) {
         let server = servers[serverIndex]
         if server.pointee.isPassing && !server.pointee.framer.isAtBoundary {
             clients[clientIndex].pointee.isReplyCut = true
@@ -91,6 +92,7 @@ extension Worker {
         let mode = pools[UInt32(server.pointee.pool)].pointee.mode
         let isHalfSent = !clients[clientIndex].pointee.framer.isAtBoundary
         unlink(clientIndex, serverIndex)
+        if server.pointee.purpose != .pooled { return closeServer(serverIndex, .replicationClientLeft) }
         if server.pointee.owed.isEmpty && !isHalfSent {
             guard server.pointee.transactionStatus == TransactionStatus.idle else {
                 return closeServer(serverIndex, .clientLeftNotReady)
@@ -150,9 +152,23 @@ extension Worker {
             let age = (now - server.pointee.connectedAt) / 1_000_000
             log(.log, "\(name(ofServer: index)) closing because: \(reason.text) (age=\(age)s)")
         }
+        if server.pointee.purpose != .pooled { return endDedicatedServer(index, reason) }
         let client = server.pointee.client
         if client >= 0 { loseServer(UInt32(client), index, reason) }
         let isLogin = server.pointee.login != nil
+        endConnection(index, reason)
+        dropStatements(ofServer: index)
+        connectEnded(index)
+        pools[poolIndex].pointee.pool.closed(index, from: server.pointee.state, servers: &serverLinks)
+        servers.remove(index)
+        if isLogin { loginFailed(poolIndex, reason) }
+        permitGivenBack(poolIndex)
+        checkWaitingJobs()
+    }
+
+    /// Takes leave of a server, closes its socket and gives back what it held of the worker's.
+    mutating func endConnection(_ index: UInt32, _ reason: ServerCloseReason) {
+        let server = servers[index]
         if server.pointee.socket != .none {
             if server.pointee.phase == .ready, !isCrash(reason) {
                 var writer = MessageWriter()
@@ -162,15 +178,8 @@ extension Worker {
             loop.close(server.pointee.socket, flushing: true)
         }
         if !server.pointee.gather.isEmpty { loop.release(server.pointee.gather.buffer) }
-        dropStatements(ofServer: index)
-        connectEnded(index)
-        pools[poolIndex].pointee.pool.closed(index, from: server.pointee.state, servers: &serverLinks)
         parameterSets.release(server.pointee.settings)
         parameterSets.release(server.pointee.extras)
-        servers.remove(index)
-        if isLogin { loginFailed(poolIndex, reason) }
-        permitGivenBack(poolIndex)
-        checkWaitingJobs()
     }
 
     private func isCrash(_ reason: ServerCloseReason) -> Bool {

@@ -35,7 +35,9 @@ extension Worker {
                 if loginMax > 0, age > loginMax { closeClient(index, .loginTimeoutServerDown) }
             case .ready:
                 let idleMax = pools[UInt32(client.pointee.pool)].pointee.timeouts.clientIdle
-                if idleMax > 0, now - client.pointee.activeAt > idleMax, isIdle(client) {
+                if idleMax > 0, now - client.pointee.activeAt > idleMax, isIdle(client),
+                    client.pointee.replication == .none
+                {
                     closeClient(index, .idleTimeout)
                 }
             case .console, .canceling: break
@@ -57,6 +59,7 @@ extension Worker {
         checkWaiters(index)
         checkBusyServers(index)
         checkIdleServers(index)
+        checkDedicatedServers(index)
         lookForServers(index)
         keepMinimum(index)
     }
@@ -215,7 +218,7 @@ extension Worker {
             let limit =
                 isListed ? settings.poolIdleTimeoutMicroseconds : settings.autodbIdleTimeoutMicroseconds
             guard limit > 0, pool.pointee.clientCount == 0, pool.pointee.pool.serverCount == 0,
-                pool.pointee.welcoming.isEmpty, now - pool.pointee.usedAt > limit
+                pool.pointee.welcoming.isEmpty, pool.pointee.dedicated.isEmpty, now - pool.pointee.usedAt > limit
             else { continue }
             log(
                 .log,

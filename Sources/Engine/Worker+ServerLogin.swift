@@ -20,6 +20,8 @@ final class ServerLogin {
     /// The server has said AuthenticationOk.
     var isAccepted = false
     var fixedParameters: [(name: String, value: String)] = []
+    /// What a server outside the pool is asked for besides user and database.
+    var startupParameters: [(name: String, value: String)] = []
 }
 
 extension Worker {
@@ -39,7 +41,12 @@ extension Worker {
         }
         serverLinks.prepare(index)
         pool.pointee.pool.opened(index, now: now, servers: &serverLinks)
-        let login = ServerLogin()
+        startLogin(index, ServerLogin())
+    }
+
+    /// Begins to connect a server that has just been made.
+    mutating func startLogin(_ index: UInt32, _ login: ServerLogin) {
+        let pool = pools[UInt32(servers[index].pointee.pool)]
         let hosts = configuration.value.hosts(database: pool.pointee.options)
         if configuration.value.loadBalanceHosts(database: pool.pointee.options) == .roundRobin, hosts.count > 1 {
             let first = pool.pointee.nextHost % hosts.count
@@ -148,6 +155,10 @@ extension Worker {
         if let value = options.datestyle { parameters.append(("datestyle", value)) }
         if let value = options.timezone { parameters.append(("timezone", value)) }
         if let value = options.applicationName { parameters.append(("application_name", value)) }
+        for (name, value) in server.pointee.login?.startupParameters ?? [] {
+            parameters.removeAll { $0.0 == name }
+            parameters.append((name, value))
+        }
         var writer = MessageWriter()
         writer.startup(minorVersion: 0, parameters: parameters.map { (name: $0.0, value: $0.1) })
         sendToServer(index, writer)
@@ -194,9 +205,12 @@ extension Worker {
             closeServer(index, .loginFailed(ErrorFields.parse(payload)))
         case BackendTag.parameterStatus:
             guard let (name, value) = parseParameterStatus(payload) else { return }
-            if isTrackable(name) {
+            let isTracked = isTrackable(name)
+            if isTracked {
                 server.pointee.settings = parameterSets.set(server.pointee.settings, name: name, value: value)
-            } else {
+            }
+            // A replication client is told everything, in the server's order.
+            if !isTracked || server.pointee.purpose == .replication {
                 server.pointee.login?.fixedParameters.append((name, value))
             }
         case BackendTag.backendKeyData:
@@ -213,6 +227,7 @@ extension Worker {
     /// The server is ready for queries: the connect query comes first.
     private mutating func loginEnded(_ index: UInt32) {
         let server = servers[index]
+        if server.pointee.purpose != .pooled { return dedicatedServerLoggedIn(index) }
         if let query = pools[UInt32(server.pointee.pool)].pointee.options.connectQuery, !query.isEmpty {
             server.pointee.phase = .ready
             sendOwnQuery(index, query, .connect)
@@ -239,15 +254,18 @@ extension Worker {
         let isFirst = !pool.pointee.isWelcomeKnown
         if let login = server.pointee.login { learnParameters(poolIndex, server.pointee.settings, login) }
         server.pointee.login = nil
-        if settings.logConnections {
-            let local = SocketAddress.ofLocal(loop.fileDescriptor(server.pointee.socket))
-            log(.log, "\(name(ofServer: index)) new connection to server (from \(local?.description ?? "unix"))")
-        }
+        logNewServer(index)
         pool.pointee.isWelcomeKnown = true
         if isFirst { welcomeAll(poolIndex) }
         release(index)
         // Clients that `server_connect_parallel` held back get theirs now.
         growEverywhere(poolIndex)
+    }
+
+    func logNewServer(_ index: UInt32) {
+        guard settings.logConnections else { return }
+        let local = SocketAddress.ofLocal(loop.fileDescriptor(servers[index].pointee.socket))
+        log(.log, "\(name(ofServer: index)) new connection to server (from \(local?.description ?? "unix"))")
     }
 
     /// What a server reports at login is what the pool's next clients start from.

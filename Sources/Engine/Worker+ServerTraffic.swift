@@ -83,7 +83,8 @@ extension Worker {
         let tag = bytes.load(as: UInt8.self)
         let length = Int(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 1, as: UInt32.self))) + 1
         let tracks = pools[UInt32(servers[index].pointee.pool)].pointee.tracksStatements
-        let whole = wholeTags(servers[index], tracks)
+        var whole = wholeTags(servers[index], tracks)
+        if servers[index].pointee.purpose == .listener { whole = serverTags.listener }
         let isWhole = servers[index].pointee.phase != .ready || whole.contains(tag)
         // A reload may have changed what is needed whole: what was gathered is never more than what is wanted.
         return isWhole ? max(length, have) : have
@@ -95,6 +96,9 @@ extension Worker {
         _ index: UInt32, _ generation: UInt32, _ buffer: BufferID, from: Int, end: Int
     ) -> Int {
         let server = servers[index]
+        guard server.pointee.purpose == .pooled else {
+            return dedicatedReceived(index, generation, buffer, from: from, end: end)
+        }
         let bytes = UnsafeRawPointer(loop.memory(of: buffer))
         var offset = from
         var run = from

@@ -67,6 +67,10 @@ extension Worker {
         snapshot.usedServers = UInt64(pool.pointee.pool.count(.used))
         snapshot.testedServers = UInt64(pool.pointee.pool.count(.tested))
         snapshot.loginServers = UInt64(pool.pointee.pool.count(.new))
+        for server in pool.pointee.dedicated {
+            let isReady = servers[server].pointee.phase == .ready
+            if isReady { snapshot.activeServers += 1 } else { snapshot.loginServers += 1 }
+        }
         if waiting.first >= 0 {
             snapshot.maxWaitMicroseconds = UInt64(max(0, now - clientLinks.since(UInt32(waiting.first))))
         }
@@ -91,6 +95,7 @@ extension Worker {
         let peer = SocketAddress.ofPeer(loop.fileDescriptor(client.pointee.socket))
         fill(
             &snapshot, client.pointee.socket, client.pointee.isUnixSocket ? nil : peer, client.pointee.connectedAt)
+        snapshot.replication = client.pointee.replication.text
         if isConsole == false {
             snapshot.requestTimeMicroseconds = client.pointee.activeAt + shared.clockOffset
             if waits {
@@ -119,6 +124,7 @@ extension Worker {
         snapshot.applicationName = parameterSets.value(server.pointee.settings, "application_name") ?? ""
         if server.pointee.client >= 0 {
             snapshot.linkID = clients[UInt32(server.pointee.client)].pointee.identifier
+            snapshot.replication = clients[UInt32(server.pointee.client)].pointee.replication.text
         }
         return snapshot
     }

@@ -31,6 +31,7 @@ extension Worker {
         var writer = MessageWriter()
         writer.authenticationOk()
         sendToClient(index, writer)
+        if login.replication != .none { return beginReplication(index, login) }
         if knowsWelcome(poolIndex) { return welcome(index) }
         if let error = failureOfUnreachablePool(poolIndex) { return closeClient(index, .refused(error)) }
         clients[index].pointee.state = .welcoming

@@ -11,6 +11,8 @@
 //     Worker+Losses            what a client hears when its server is gone
 //     Worker+Cancel            cancel requests
 //     Worker+HandOver          servers that move between workers
+//     Worker+DedicatedServers  servers outside the pools
+//     Worker+Replication       replication clients, each with a server of its own
 //     Worker+Maintenance       timeouts, ten times a second
 //     Worker+Control           what the console and signals ask of every worker
 
@@ -59,6 +61,8 @@ struct ServerTags {
         BackendTag.readyForQuery, BackendTag.errorResponse, BackendTag.parameterStatus, BackendTag.noticeResponse,
         BackendTag.notificationResponse, BackendTag.dataRow)
     let wholeInAnswer = TagSet(BackendTag.readyForQuery, BackendTag.parameterStatus, BackendTag.dataRow)
+    /// What the owner of a listener hears about; needed whole.
+    let listener = TagSet(BackendTag.notificationResponse, BackendTag.errorResponse, BackendTag.readyForQuery)
     /// The messages of a login, which are all needed whole.
     let login = TagSet(
         BackendTag.authentication, BackendTag.backendKeyData, BackendTag.parameterStatus, BackendTag.readyForQuery,
@@ -199,7 +203,7 @@ struct Worker: ~Copyable {
         case .wantServer(let pool, let worker): lendServer(identity: pool, to: worker)
         case .mayGrow(let pool): growPool(identity: pool)
         case .welcomeKnown(let pool): welcomeLearnt(identity: pool)
-        case .evictIdle(let pool): evictIdle(identity: pool)
+        case .evictIdle(let pool, let sparesOwn): evictIdle(identity: pool, sparesOwn: sparesOwn)
         case .cancel(let key, let requester): cancelClient(key, requester)
         case .cancelDone(let client, let generation): cancelAnswered(client, generation)
         case .clientSecret(let client, let generation, let secret): clientSecretDerived(client, generation, secret)

@@ -50,8 +50,8 @@ enum WorkerMessage: Sendable {
     case mayGrow(pool: Int)
     /// Another worker has learnt what the pool's servers report.
     case welcomeKnown(pool: Int)
-    /// A pool that shares a bound with others waits: close an idle server of another pool.
-    case evictIdle(pool: Int)
+    /// A pool that shares a bound with others waits: close an idle server of another pool, or of any pool.
+    case evictIdle(pool: Int, sparesOwn: Bool)
     /// A CancelRequest for a client of this worker, shown by a client of another one.
     case cancel(CancelKey, from: CellAddress)
     /// The cancel request of this worker's client has been dealt with.

@@ -142,6 +142,23 @@ public final class PoolBounds: Sendable {
         servers.giveBack()
     }
 
+    /// Takes a permit for a server that is none of the pool's: the pool's size does not matter, but database and user
+    /// must allow it. Returns the bound that is full, or nil when the permit was taken.
+    public func takeDedicatedPermit() -> BoundCount? {
+        guard database.take() else { return database }
+        guard user.take() else {
+            database.giveBack()
+            return user
+        }
+        return nil
+    }
+
+    /// Gives back what `takeDedicatedPermit` took.
+    public func giveBackDedicatedPermit() {
+        user.giveBack()
+        database.giveBack()
+    }
+
     /// The worker whose client has waited longest, if it waits longer than `since` by more than `slack`.
     public func worker(waitingBefore since: Int64, slack: Int64, except own: Int) -> Int? {
         var found: Int?

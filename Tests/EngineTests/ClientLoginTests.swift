@@ -66,6 +66,33 @@ import Wire
         #expect(request.unknownOptions == ["_pq_.something"])
     }
 
+    @Test(
+        "replication is physical, logical or none, by PostgreSQL's words",
+        arguments: [
+            ("true", ReplicationKind.physical), ("ON", .physical), ("yes", .physical), ("1", .physical),
+            ("database", .logical), ("false", .none), ("off", .none), ("0", .none),
+        ])
+    func replication(value: String, expected: ReplicationKind) throws {
+        #expect(try read([("user", "a"), ("replication", value)]).get().replication == expected)
+    }
+
+    @Test("another word for replication is refused")
+    func unknownReplication() {
+        let parameters = [(name: "user", value: "a"), (name: "replication", value: "maybe")]
+        #expect(refusal(read(parameters)) == "invalid value for parameter \"replication\": \"maybe\"")
+    }
+
+    @Test("a replication client's settings are for the server to judge, in its order, ignored or not")
+    func settingsOfReplication() throws {
+        let parameters = [
+            (name: "options", value: "-c geqo=off"), (name: "user", value: "a"),
+            (name: "extra_float_digits", value: "2"), (name: "replication", value: "database"), (name: "application_name", value: "x"),
+        ]
+        let request = try read(parameters, ignored: ["options"]).get()
+        #expect(request.settings.map(\.name) == ["options", "extra_float_digits", "application_name"])
+        #expect(request.settings.map(\.value) == ["-c geqo=off", "2", "x"])
+    }
+
     @Test("a name that is too long is refused", arguments: ["user", "database"])
     func longNames(parameter: String) {
         let parameters = [(name: "user", value: "a"), (name: parameter, value: String(repeating: "x", count: 500))]

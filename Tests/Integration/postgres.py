@@ -30,7 +30,11 @@ ROLES = {
     "md5user": "md5",
     "scramuser": "scram-sha-256",
     "plainuser": "password",
+    "streamer": "scram-sha-256",
 }
+
+# Who may open replication connections.
+REPLICATION_ROLE = "streamer"
 
 
 def binary(name: str) -> str:
@@ -141,10 +145,13 @@ class Postgres:
                 "fsync = off\nsynchronous_commit = off\nfull_page_writes = off\nmax_connections = 300\n"
                 "password_encryption = 'scram-sha-256'\nautovacuum = off\nlog_min_messages = warning\n"
                 "timezone = 'UTC'\nlog_timezone = 'UTC'\njit = off\n"
+                "wal_level = logical\nmax_wal_senders = 20\nmax_replication_slots = 20\n"
             )
         with open(f"{self.data}/pg_hba.conf", "w") as rules:
             for role, method in ROLES.items():
                 rules.write(f"host all {role} 127.0.0.1/32 {method}\nlocal all {role} {method}\n")
+            for role in (REPLICATION_ROLE, "postgres"):
+                rules.write(f"host replication {role} 127.0.0.1/32 {ROLES.get(role, 'trust')}\n")
             rules.write("host all postgres 127.0.0.1/32 trust\nlocal all postgres trust\n")
         self.start()
         for role, method in ROLES.items():
@@ -152,6 +159,7 @@ class Postgres:
                 self.sql("set password_encryption = 'md5'")
             self.sql(f"create role {role} login password '{PASSWORD}'")
             self.sql("reset password_encryption")
+        self.sql(f"alter role {REPLICATION_ROLE} replication")
         for database in ("app", "second"):
             self.sql(f"create database {database} owner app")
             with psycopg.connect(self.address("postgres", database), autocommit=True) as connection:
@@ -222,9 +230,17 @@ class Postgres:
         """Ends every backend outside the database postgres and waits until they are gone."""
         self.sql(
             "select pg_terminate_backend(pid) from pg_stat_activity"
-            " where backend_type = 'client backend' and datname <> 'postgres'"
+            " where backend_type = 'client backend' and datname <> 'postgres' or backend_type = 'walsender'"
         )
-        wait_until(lambda: self.server_count() == 0, "all backends are gone")
+        wait_until(lambda: self.server_count() == 0 and not self.walsenders(), "all backends are gone")
+
+    def walsenders(self) -> list[dict]:
+        """The backends of replication connections, oldest first."""
+        rows = self.sql(
+            "select pid, coalesce(datname, ''), usename, application_name, query from pg_stat_activity"
+            " where backend_type = 'walsender' order by backend_start"
+        )
+        return [dict(zip(("pid", "database", "user", "application_name", "query"), row)) for row in rows]
 
     def wait_for_query(self, text: str, state: str = "active") -> dict:
         """The backend whose current query contains `text`."""

@@ -20,6 +20,24 @@ import Testing
         #expect(bound.taken == 0)
     }
 
+    @Test("a server outside the pool needs room in the database and the user, whatever the pool's size")
+    func dedicated() {
+        let full = bounds(database: 1)
+        #expect(full.takeDedicatedPermit() == nil)
+        #expect(full.takeDedicatedPermit() === full.database)
+        #expect((full.servers.taken, full.database.taken, full.user.taken) == (0, 1, 1))
+        #expect(full.takePermit(poolMax: 9) == .databaseFull)
+        full.giveBackDedicatedPermit()
+        #expect(full.takePermit(poolMax: 1) == .granted)
+        full.giveBackPermit()
+
+        let taken = bounds(database: 9, user: 1)
+        #expect(taken.takeDedicatedPermit() == nil)
+        #expect(taken.takeDedicatedPermit() === taken.user)
+        taken.giveBackDedicatedPermit()
+        #expect((taken.servers.taken, taken.database.taken, taken.user.taken) == (0, 0, 0))
+    }
+
     @Test("a lowered limit takes nothing away and gives nothing out until enough has come back")
     func lowered() {
         let bound = BoundCount(limit: 3)
