@@ -42,6 +42,8 @@ enum ClientWait: UInt8 {
     case settings
     /// The answers to earlier batches: what they prepare decides what its next message means.
     case answers
+    /// The connection that listens for it does not have its channel yet.
+    case listener
 }
 
 /// What a batch does with prepared statements, which decides whether it could be sent a second time.
@@ -114,6 +116,10 @@ struct Client: ~Copyable {
     var extras = ParameterSets.empty
     /// What it was told about that holds its server.
     var holdsTold: HoldReasons = []
+    /// The channels that it listens to, and what waits for it; nil for none.
+    var notifications: ClientChannels?
+    /// Why a channel cannot be listened to.
+    var channelError: Refusal?
     /// A long text is on its way whose beginning is plain: the rest is looked through.
     var watchesRest = false
     var held = HeldBytes.none

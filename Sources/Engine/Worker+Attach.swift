@@ -147,6 +147,9 @@ extension Worker {
         let server = servers[serverIndex]
         client.pointee.server = -1
         forgetSession(server)
+        if client.pointee.notifications?.tentative.isEmpty == false {
+            settleChannels(clientIndex, [], isListening: { _ in false }, unlistens: false)
+        }
         if !client.pointee.retry.isNone { dropRetry(client) }
         server.pointee.client = -1
         server.pointee.isRetrying = false

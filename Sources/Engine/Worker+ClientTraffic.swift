@@ -155,12 +155,12 @@ extension Worker {
                         }
                     case .rewritten(let next): run = next
                     case .closed: return end
-                    case .waits:
+                    case .waits(let reason):
                         if offset > run {
                             loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
                         }
                         client.pointee.framer = before
-                        client.pointee.wait = .answers
+                        client.pointee.wait = reason
                         loop.retain(buffer)
                         hold(index, buffer, from: offset, end: end)
                         return end
@@ -302,5 +302,6 @@ extension Worker {
     mutating func clientDrained(_ index: UInt32) {
         let server = clients[index].pointee.server
         if server >= 0 { loop.startReceiving(servers[UInt32(server)].pointee.socket) }
+        if clients[index].pointee.notifications != nil { deliverNotifications(index) }
     }
 }

@@ -34,7 +34,8 @@ extension Worker {
         parameterSets.forEach(server.pointee.extras) { extras.append(($0, $1)) }
         let message = ServerHandOver(
             pool: pool.pointee.pool.bounds.identity, fd: fd, identifier: server.pointee.identifier,
-            connectedAt: server.pointee.connectedAt, settings: settings, extras: extras, processID: server.pointee.processID,
+            connectedAt: server.pointee.connectedAt, settings: settings, extras: extras,
+            processID: server.pointee.processID,
             secret: server.pointee.secret, address: server.pointee.address, addressText: server.pointee.addressText,
             closeNeeded: server.pointee.closeNeeded, hasServed: server.pointee.hasServed,
             epoch: pool.pointee.epoch, needsCheck: server.pointee.needsCheck,

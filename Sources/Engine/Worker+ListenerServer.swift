@@ -27,9 +27,6 @@ extension Worker {
         sendToServer(index, writer)
     }
 
-    /// A listener tells its worker something.
-    mutating func listenerEvent(_ poolIndex: UInt32, _ index: UInt32, _ event: ListenerEvent) {}
-
     /// Bytes of a listener; what is no event is passed over.
     mutating func listenerReceived(
         _ index: UInt32, _ generation: UInt32, _ buffer: BufferID, from: Int, end: Int

@@ -62,6 +62,7 @@ extension Worker {
     private mutating func forget(_ index: UInt32) {
         let client = clients[index]
         if client.pointee.state == .canceling { loop.close(client.pointee.socket, flushing: false) }
+        dropChannels(ofClient: index)
         dropHeld(index)
         dropStatements(ofClient: index)
         if client.pointee.isCounted { shared.clients.giveBack() }
@@ -273,7 +274,9 @@ extension Worker {
         if requests == 0 && !isBatchOpen {
             // The client is between two statements: it hears of it with the next one.
             client.pointee.refusal = Refusal(error)
-            if client.pointee.wait == .answers { return resumeAfterAnswers(clientIndex) }
+            if client.pointee.wait == .answers || client.pointee.wait == .listener {
+                return resumeAfterAnswers(clientIndex)
+            }
             return resumeReceiving(client: clientIndex)
         }
         var writer = MessageWriter()
@@ -283,7 +286,9 @@ extension Worker {
         }
         if isBatchOpen { writer.errorResponse(requests == 0 || !isCommit ? error : Self.lossError) }
         sendToClient(clientIndex, writer)
-        if client.pointee.wait == .answers { return resumeAfterAnswers(clientIndex) }
+        if client.pointee.wait == .answers || client.pointee.wait == .listener {
+            return resumeAfterAnswers(clientIndex)
+        }
         resumeReceiving(client: clientIndex)
     }
 

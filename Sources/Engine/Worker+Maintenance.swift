@@ -13,6 +13,7 @@ extension Worker {
         serial &+= 1
         if clients.count <= 1_000 || serial % 10 == 0 { checkClients() }
         for index in 0..<pools.indexEnd where pools.isLive(index) { maintain(index) }
+        checkListeners()
         checkCancels()
         checkWaitingJobs()
         resumeListeners()

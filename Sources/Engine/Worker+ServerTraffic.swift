@@ -256,6 +256,7 @@ extension Worker {
             }
         }
         if server.pointee.hasSessionState, settleSession(client, index) {
+            if clients[client].pointee.notifications != nil { deliverNotifications(client) }
             if waits { resumeAfterAnswers(client) }
             return
         }
@@ -267,6 +268,7 @@ extension Worker {
     mutating func finishTransaction(_ client: UInt32, _ index: UInt32) {
         let resetsAlways = pools[UInt32(servers[index].pointee.pool)].pointee.resetsAlways
         unlink(client, index)
+        if clients[client].pointee.notifications != nil { deliverNotifications(client) }
         if resetsAlways { servers[index].pointee.needsReset = true }
         release(index)
     }
@@ -333,6 +335,7 @@ extension Worker {
             let renamed = goesToClient && !isReplaced ? errorWithClientsNames(index, frame, bytes) : nil
             server.pointee.owed.receivedError()
             forgetDiscarded(index)
+            if goesToClient { server.pointee.effects?.hasFailed = true }
             if isReplaced || isLastWord(index, frame, bytes) { return false }
             if let renamed {
                 let socket = clients[UInt32(server.pointee.client)].pointee.socket

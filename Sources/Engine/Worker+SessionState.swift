@@ -30,6 +30,8 @@ extension Worker {
         guard !question.isEmpty else {
             let held = server.pointee.pin?.reasons ?? []
             holdServer(serverIndex, held.union(unprovable(effects)), effects)
+            settleChannels(
+                clientIndex, effects.channels, isListening: { _ in false }, unlistens: !effects.hasFailed)
             return server.pointee.pin != nil
         }
         server.pointee.question = PendingQuestion(question, effects)
@@ -65,6 +67,12 @@ extension Worker {
         // A session that cannot be asked cannot be carried over.
         if server.pointee.hasOwnError || !takeSettings(pending, clientIndex, serverIndex) { reasons.insert(.settings) }
         holdServer(serverIndex, reasons, pending.effects)
+        let channels = pending.answer.channels
+        let isUnknown = server.pointee.hasOwnError
+        settleChannels(
+            clientIndex, pending.effects.channels, isListening: { isUnknown || channels.contains($0) },
+            unlistens: !pending.effects.hasFailed)
+        deliverNotifications(clientIndex)
         guard server.pointee.owed.isEmpty, server.pointee.transactionStatus == TransactionStatus.idle,
             !settleSession(clientIndex, serverIndex)
         else { return }

@@ -12,6 +12,14 @@ import Reactor
 import SQLText
 import Wire
 
+/// Whether a text may be passed on, for what it does to the session.
+enum TextVerdict {
+    case pass
+    /// The listening connection must have its channels first.
+    case waits
+    case refused(ErrorFields)
+}
+
 extension Worker {
     /// Looks at the text of a Query or an unnamed Parse. `bytes` is the buffer's memory; the message begins at `offset`,
     /// and what precedes it from `run` on has not been sent yet.
@@ -48,14 +56,16 @@ extension Worker {
             return .pass
         }
         guard let effects = effects(of: text, on: serverIndex) else { return .pass }
-        if let error = noteEffects(effects, index, serverIndex) {
+        switch noteEffects(effects, index, serverIndex) {
+        case .pass: return .pass
+        case .waits: return .waits(.listener)
+        case .refused(let error):
             let socket = servers[serverIndex].pointee.socket
             if offset > run { loop.send(socket, buffer: buffer, offset: run, count: offset - run) }
             if frame.tag == FrontendTag.parse { return refuse(serverIndex, frame, error) }
             refuseQuery(serverIndex, frame, error)
             return .rewritten(next: frame.end)
         }
-        return .pass
     }
 
     /// The text in the part of a Query or Parse message that is there; nil when even its beginning is missing.
@@ -93,33 +103,41 @@ extension Worker {
             !text.contains(0x5C)
             || parameterSets.value(servers[serverIndex].pointee.settings, "standard_conforming_strings") != "off"
         var changes = false
+        var rollsBack = false
         scanStatements(text, standardConformingStrings: isStandard) { kind, _ in
             if kind.changesSession { changes = true }
+            if case .rollback = kind { rollsBack = true }
         }
+        if rollsBack { servers[serverIndex].pointee.effects?.hasFailed = true }
         guard changes else { return nil }
         let effects = SessionEffects()
         effects.add(text, standardConformingStrings: isStandard)
         return effects.isEmpty ? nil : effects
     }
 
-    /// Notes what a text may do before it is passed on; returns an error if it may not be.
-    func noteEffects(_ effects: SessionEffects, _ index: UInt32, _ serverIndex: UInt32) -> ErrorFields? {
+    /// Notes what a text may do before it is passed on.
+    mutating func noteEffects(_ effects: SessionEffects, _ index: UInt32, _ serverIndex: UInt32) -> TextVerdict {
         let server = servers[serverIndex]
         let pool = pools[UInt32(server.pointee.pool)]
         switch pool.pointee.pinMode {
         case .ignore: effects.ignoreHolds()
-        case .refuse: if !effects.begins.isEmpty { return pinRefused(effects.begins) }
+        case .refuse: if !effects.begins.isEmpty { return .refused(pinRefused(effects.begins)) }
         case .hold:
             if !effects.begins.isEmpty, server.pointee.pin == nil, pool.pointee.maxPinned > 0,
                 pool.pointee.pinnedCount >= pool.pointee.maxPinned
             {
-                return tooManyPinned(effects.begins, pool.pointee.maxPinned)
+                return .refused(tooManyPinned(effects.begins, pool.pointee.maxPinned))
             }
         }
-        guard !effects.isEmpty else { return nil }
+        guard !effects.isEmpty else { return .pass }
+        switch prepareChannels(effects, index) {
+        case .ready: break
+        case .waits: return .waits
+        case .failed(let error): return .refused(error)
+        }
         if let before = server.pointee.effects { before.add(effects) } else { server.pointee.effects = effects }
         server.pointee.hasSessionState = true
-        return nil
+        return .pass
     }
 
     /// The effects of executing a prepared statement; true when there are none that would be refused.

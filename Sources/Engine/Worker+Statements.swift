@@ -24,8 +24,8 @@ enum BatchOutcome {
     case rewritten(next: Int)
     /// So many of its bytes are needed first.
     case needs(Int)
-    /// Earlier batches must have been answered first.
-    case waits
+    /// Something else must have come first.
+    case waits(ClientWait)
     /// The client is gone.
     case closed
 }
@@ -64,7 +64,7 @@ extension Worker {
                 return outcome
             }
             // Whether a transaction has failed decides whether anything may be prepared.
-            if server.pointee.owed.awaitsClientReady { return .waits }
+            if server.pointee.owed.awaitsClientReady { return .waits(.answers) }
             guard isWhole else {
                 guard frame.length > Self.parseBytesMax else { return needs(index, frame) }
                 flush(serverIndex, buffer, run: run, offset: offset)
@@ -82,7 +82,7 @@ extension Worker {
                 server.pointee.owed.sent(frame.tag == FrontendTag.describe ? .describe : .close, .client)
                 return .pass
             }
-            if server.pointee.owed.hasUnsettledStatements { return .waits }
+            if server.pointee.owed.hasUnsettledStatements { return .waits(.answers) }
             guard isWhole else { return needs(index, frame) }
             return frame.tag == FrontendTag.describe
                 ? describe(index, serverIndex, frame, buffer, payload, run: run, offset: offset)
@@ -163,14 +163,19 @@ extension Worker {
             let nameEnd = payload[(portalEnd + 1)...].firstIndex(of: 0)
         else { return isWhole ? malformed(index) : needsNames(index, frame, available: frame.end - offset) }
         let name = identifier(payload[(portalEnd + 1)..<nameEnd])
-        if !name.isEmpty, server.pointee.owed.hasUnsettledStatements { return .waits }
+        if !name.isEmpty, server.pointee.owed.hasUnsettledStatements { return .waits(.answers) }
         guard !name.isEmpty, let id = clients[index].pointee.statements.find(name) else {
             // The unnamed statement, or a name that nobody gave: PostgreSQL knows what to say.
             server.pointee.owed.sent(.bind, .client)
             return .pass
         }
         flush(serverIndex, buffer, run: run, offset: offset)
-        if let error = noteUse(id, index, serverIndex) {
+        switch noteUse(id, index, serverIndex) {
+        case .pass: break
+        case .waits:
+            // What was before this message is on its way already.
+            return .waits(.listener)
+        case .refused(let error):
             clients[index].pointee.dropsMessage = !isWhole
             return refuse(serverIndex, frame, error)
         }
@@ -183,13 +188,13 @@ extension Worker {
         return .rewritten(next: offset + consumed)
     }
 
-    /// Notes what a statement does to the session when it is executed; returns an error if it may not be.
+    /// Notes what a statement does to the session when it is executed.
     @inline(__always)
-    private mutating func noteUse(_ id: StatementID, _ index: UInt32, _ serverIndex: UInt32) -> ErrorFields? {
-        if statements.effect(id) == .none { return nil }
+    private mutating func noteUse(_ id: StatementID, _ index: UInt32, _ serverIndex: UInt32) -> TextVerdict {
+        if statements.effect(id) == .none { return .pass }
         let found = effects(of: id, on: serverIndex)
         statements.setEffect(id, found == nil ? .none : .some)
-        guard let found else { return nil }
+        guard let found else { return .pass }
         return noteEffects(found, index, serverIndex)
     }
 

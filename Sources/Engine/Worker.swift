@@ -94,6 +94,7 @@ struct Worker: ~Copyable {
     var listeners: [Listener] = []
     var messages: [WorkerMessage] = []
     var waitingJobs: [WaitingJob] = []
+    var channelHubs: [String: ChannelHub] = [:]
     var nextTick: Int64 = 0
     var statisticsAt: Int64 = 0
     var serial: UInt32 = 0
@@ -196,7 +197,7 @@ struct Worker: ~Copyable {
         messages.removeAll(keepingCapacity: messages.count < 1024)
     }
 
-    private mutating func handle(_ message: WorkerMessage) {
+    mutating func handle(_ message: WorkerMessage) {
         switch message {
         case .adoptClient(let fd, let isUnix): adoptClient(fd, isUnix: isUnix)
         case .adoptServer(let server): adoptServer(server)
@@ -210,6 +211,13 @@ struct Worker: ~Copyable {
         case .passwordChecked(let client, let generation, let keys): clientPasswordChecked(client, generation, keys)
         case .serverKeys(let server, let generation, let keys): serverKeysDerived(server, generation, keys)
         case .resolved(let name): nameResolved(name)
+        case .channelWanted(let database, let pool, let channel, let worker):
+            channelWanted(database, pool: pool, channel, worker: worker)
+        case .channelGivenUp(let database, let channel, let worker): channelGivenUp(database, channel, worker: worker)
+        case .channelReady(let database, let channel, let wasLost): channelReady(database, channel, wasLost: wasLost)
+        case .channelFailed(let database, let channel, let error): channelFailed(database, channel, error)
+        case .channelsLost(let database): channelsLost(database)
+        case .notification(let database, let channel, let message): notified(database, channel, message)
         case .control(let job): perform(job)
         case .controlDone(let job): controlDone(job)
         }

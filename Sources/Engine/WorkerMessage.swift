@@ -62,6 +62,17 @@ enum WorkerMessage: Sendable {
     case passwordChecked(client: UInt32, generation: UInt32, keys: SCRAMKeys?)
     /// A server login's keys were derived.
     case serverKeys(server: UInt32, generation: UInt32, keys: SCRAMKeys)
+    /// A client of `worker` listens to a channel of a database that this worker listens for.
+    case channelWanted(database: String, pool: Int, channel: String, worker: Int)
+    /// No client of `worker` listens to the channel any more.
+    case channelGivenUp(database: String, channel: String, worker: Int)
+    /// The listening connection has the channel, anew if it was lost in between.
+    case channelReady(database: String, channel: String, wasLost: Bool)
+    case channelFailed(database: String, channel: String, error: ErrorFields)
+    /// The listening connection is lost.
+    case channelsLost(database: String)
+    /// A NotificationResponse, whole.
+    case notification(database: String, channel: String, message: [UInt8])
     /// A host name was looked up.
     case resolved(name: String)
     /// Something that every worker does and reports about.

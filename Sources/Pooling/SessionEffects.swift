@@ -29,7 +29,7 @@ public final class SessionEffects {
     public private(set) var begins: HoldReasons = []
     /// What may have come to its end.
     public private(set) var ends: HoldReasons = []
-    /// The channels that the session may listen to from now on, in the order of the statements; nil means all.
+    /// The LISTENs and UNLISTENs in their order.
     public private(set) var channels: [ChannelChange] = []
     /// EXECUTE may do any of this.
     public private(set) var preparesEffects = false
@@ -40,8 +40,8 @@ public final class SessionEffects {
 
     /// A LISTEN or UNLISTEN.
     public enum ChannelChange: Equatable, Sendable {
-        case listen([UInt8])
-        case unlisten([UInt8])
+        case listen(String)
+        case unlisten(String)
         case unlistenAll
     }
 
@@ -90,6 +90,14 @@ public final class SessionEffects {
         if statement.isEmpty { statement = other.statement }
     }
 
+    /// An error has come, or the transaction was rolled back: what the server cannot be asked about was not done.
+    public var hasFailed = false
+
+    /// Whether one of the texts holds a LISTEN.
+    public var listens: Bool {
+        channels.contains { if case .listen = $0 { true } else { false } }
+    }
+
     /// Forgets what may have begun: nothing is held for this client.
     public func ignoreHolds() {
         begins = []
@@ -119,8 +127,8 @@ public final class SessionEffects {
             ends.formUnion(.provable)
             channels.append(.unlistenAll)
         case .discardTemp, .dropMaybeTemporary: ends.insert(.temporaryObjects)
-        case .listen(let channel): if let name = bytes(channel, reader) { channels.append(.listen(name)) }
-        case .unlisten(let channel): if let name = bytes(channel, reader) { channels.append(.unlisten(name)) }
+        case .listen(let channel): if let name = name(channel, reader) { channels.append(.listen(name)) }
+        case .unlisten(let channel): if let name = name(channel, reader) { channels.append(.unlisten(name)) }
         case .unlistenAll: channels.append(.unlistenAll)
         case .createTemporary(let dropsAtCommit): if !dropsAtCommit { begins.insert(.temporaryObjects) }
         case .declareCursorWithHold: begins.insert(.heldCursors)
@@ -137,12 +145,12 @@ public final class SessionEffects {
 
     private func add(_ call: SetConfigCall, _ reader: NameReader) {
         if call.locality == .transaction { return }
-        guard case .constant(let range) = call.name, let name = bytes(range, reader) else {
+        guard case .constant(let range) = call.name, let name = name(range, reader) else {
             changesUnknownSettings = true
             begins.insert(.settings)
             return
         }
-        touch(String(decoding: name, as: UTF8.self).lowercased())
+        touch(name.lowercased())
     }
 
     /// What the body does is done by EXECUTE, in this transaction or a later one.
@@ -180,9 +188,9 @@ public final class SessionEffects {
         }
     }
 
-    private func bytes(_ range: ByteRange, _ reader: NameReader) -> [UInt8]? {
+    private func name(_ range: ByteRange, _ reader: NameReader) -> String? {
         withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { buffer in
-            reader.read(range, into: buffer).map { Array(buffer[..<$0]) }
+            reader.read(range, into: buffer).map { String(decoding: buffer[..<$0], as: UTF8.self) }
         }
     }
 }

@@ -14,6 +14,8 @@ public struct SessionQuestion {
     public private(set) var asksAll = false
     /// Kinds of state of which is asked whether they are there.
     public private(set) var kinds: HoldReasons = []
+    /// Which channels the session listens to is asked, and then it listens to none any more.
+    public private(set) var asksChannels = false
 
     /// What there is to ask after a transaction.
     ///
@@ -30,26 +32,28 @@ public struct SessionQuestion {
         if effects.resetsAll, !known.isEmpty || !names.isEmpty { asksAll = true }
         for name in effects.resets where known.contains(name) || names.contains(name) { asksAll = true }
         if asksAll { names += known.filter { !names.contains($0) } }
+        asksChannels = effects.listens
         kinds = effects.begins.intersection(.provable).union(effects.ends.intersection(held))
         if effects.executes, held.contains(.preparedStatements) { kinds.formUnion(held.intersection(.provable)) }
     }
 
     /// Whether there is nothing to ask.
-    public var isEmpty: Bool { names.isEmpty && !asksAll && kinds.isEmpty }
+    public var isEmpty: Bool { names.isEmpty && !asksAll && kinds.isEmpty && !asksChannels }
 
     /// Settings that belong to a transaction, though the server lists them among the session's.
     public static var ofTransaction: [String] {
         ["transaction_isolation", "transaction_read_only", "transaction_deferrable"]
     }
 
-    /// The query. Its rows have a kind (`s` for a setting, `h` for what holds), a name and a value.
+    /// The query. Its rows have a kind (`s` for a setting, `h` for what holds, `l` for a channel), a name and a value.
     ///
     /// Everything is named with its schema, so that no search_path turns it into something else.
     public var query: String {
         var parts: [String] = []
         if asksAll {
             parts.append(
-                "SELECT 's',name,pg_catalog.left(pg_catalog.current_setting(name),1025) FROM pg_catalog.pg_settings WHERE source='session'")
+                "SELECT 's',name,pg_catalog.left(pg_catalog.current_setting(name),1025) FROM pg_catalog.pg_settings WHERE source='session'"
+            )
         }
         if !names.isEmpty {
             let list = names.map { sqlLiteral(of: $0) }.joined(separator: ",")
@@ -62,7 +66,8 @@ public struct SessionQuestion {
         for (kind, code, condition) in Self.conditions where kinds.contains(kind) {
             parts.append("SELECT 'h','\(code)',NULL WHERE EXISTS(\(condition))")
         }
-        return parts.joined(separator: " UNION ALL ")
+        if asksChannels { parts.append("SELECT 'l',c,NULL FROM pg_catalog.pg_listening_channels() c") }
+        return parts.joined(separator: " UNION ALL ") + (asksChannels ? ";UNLISTEN *" : "")
     }
 
     private static let conditions: [(HoldReasons, String, String)] = [
@@ -91,6 +96,8 @@ public struct SessionAnswer {
     /// What is there of what was asked for.
     public private(set) var kinds: HoldReasons = []
 
+    /// The channels that the session has come to listen to.
+    public private(set) var channels: Set<String> = []
     /// A value is not UTF-8, so that it could not be given back as it is.
     public private(set) var isUnreadable = false
 
@@ -116,10 +123,10 @@ public struct SessionAnswer {
             offset += count
         }
         guard fields.count == 3 else { return }
-        if fields[0] == "h" {
-            kinds.formUnion(SessionQuestion.kind(fields[1]))
-        } else {
-            settings.append((fields[1].lowercased(), fields[2]))
+        switch fields[0] {
+        case "h": kinds.formUnion(SessionQuestion.kind(fields[1]))
+        case "l": channels.insert(fields[1])
+        default: settings.append((fields[1].lowercased(), fields[2]))
         }
     }
 }

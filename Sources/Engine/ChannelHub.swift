@@ -1,0 +1,43 @@
+// One database's channels in one worker. Every worker knows which of its clients listen to what; one worker, the
+// database's owner, has the listening connection too.
+//
+//     client ─ LISTEN c ─▶ its worker ── channelWanted ──▶ owner ── LISTEN c ──▶ PostgreSQL
+//        │ waits                  ◀──── channelReady ─────┘
+//        ▼ goes on
+//     a server: LISTEN c, COMMIT; Weir asks what came of it, UNLISTEN *
+//
+//     PostgreSQL ── NotificationResponse ──▶ owner ── notification ──▶ workers ──▶ clients, between transactions
+
+import Pooling
+
+/// One database's channels in one worker.
+final class ChannelHub {
+    let database: String
+    /// This worker's clients that listen to a channel, or may after their transaction.
+    var subscribers: [String: [UInt32]] = [:]
+    /// The channels that the listening connection is sure to listen to.
+    var ready: Set<String> = []
+
+    // What only the owner has.
+    var channels = ListenerChannels()
+    /// The listening connection, −1 for none.
+    var server: Int32 = -1
+    var isLoggedIn = false
+    /// The pool in whose place it is opened: that of the client that asked last.
+    var pool = -1
+    /// The error in reply to the command that is being answered.
+    var error: Refusal?
+    /// When it may be opened again.
+    var retryAt: Int64 = 0
+    var retryAfter: Int64 = ChannelHub.retryAfterMin
+    /// Since when nobody wants any channel.
+    var unusedSince: Int64 = 0
+
+    /// How long to wait before it is opened again, in microseconds: twice as long after each failure.
+    static var retryAfterMin: Int64 { 100_000 }
+    static var retryAfterMax: Int64 { 1_000_000 }
+    /// How long it is kept without use.
+    static var unusedMax: Int64 { 10_000_000 }
+
+    init(database: String) { self.database = database }
+}

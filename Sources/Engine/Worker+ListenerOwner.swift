@@ -1,0 +1,138 @@
+// LISTEN in transaction and statement mode: the side of the worker that has a database's listening connection.
+
+import Configuration
+import Pooling
+import Reactor
+import Wire
+
+extension Worker {
+    /// A worker wants a channel of a database that this one owns.
+    mutating func channelWanted(_ database: String, pool: Int, _ channel: String, worker: Int) {
+        let hub = channelHubs[database] ?? ChannelHub(database: database)
+        channelHubs[database] = hub
+        hub.pool = pool
+        if hub.channels.want(channel, worker: worker) {
+            return tell(worker, .channelReady(database: database, channel: channel, wasLost: false))
+        }
+        listen(hub)
+    }
+
+    mutating func channelGivenUp(_ database: String, _ channel: String, worker: Int) {
+        guard let hub = channelHubs[database], hub.channels.giveUp(channel, worker: worker) else { return }
+        hub.unusedSince = now
+        guard hub.isLoggedIn else { return }
+        send(.unlisten(channel), hub)
+    }
+
+    /// Sends what has to be listened to, or opens the connection for it.
+    private mutating func listen(_ hub: ChannelHub) {
+        guard hub.server >= 0 else {
+            if now >= hub.retryAt { openListener(hub) }
+            return
+        }
+        guard hub.isLoggedIn else { return }
+        for channel in hub.channels.names where hub.channels.needsListen(channel) { send(.listen(channel), hub) }
+    }
+
+    private mutating func send(_ command: ListenerChannels.Command, _ hub: ChannelHub) {
+        hub.channels.sent(command)
+        sendToListener(UInt32(hub.server), command.query)
+    }
+
+    private mutating func openListener(_ hub: ChannelHub) {
+        guard let key = shared.poolKey(identity: hub.pool),
+            let options = configuration.value.database(named: key.database)
+        else { return listenerFailed(hub, noServer("the database is not configured any more")) }
+        let poolIndex = pool(for: key, options)
+        switch makeDedicatedServer(
+            poolIndex, for: .listener, parameters: [(name: "application_name", value: "weir listener")])
+        {
+        case .paused: hub.retryAt = now + ChannelHub.retryAfterMin
+        case .full(let error): listenerFailed(hub, noServer(error.message))
+        case .made(let server):
+            hub.server = Int32(server)
+            hub.isLoggedIn = false
+            hub.error = nil
+            connectDedicatedServer(server)
+        }
+    }
+
+    private func noServer(_ cause: String) -> ErrorFields {
+        ErrorFields(
+            code: SQLState.connectionFailure, message: "no server connection to listen on", detail: cause,
+            hint: "The client connection is still usable: try again.")
+    }
+
+    /// It cannot be opened: who waits is told, and later it is tried again for who listened before.
+    private mutating func listenerFailed(_ hub: ChannelHub, _ error: ErrorFields) {
+        hub.retryAt = now + hub.retryAfter
+        hub.retryAfter = min(hub.retryAfter * 2, ChannelHub.retryAfterMax)
+        for outcome in hub.channels.failed() {
+            for worker in outcome.workers {
+                tell(worker, .channelFailed(database: hub.database, channel: outcome.channel, error: error))
+            }
+        }
+    }
+
+    /// A listener tells its worker something.
+    mutating func listenerEvent(_ poolIndex: UInt32, _ index: UInt32, _ event: ListenerEvent) {
+        guard let hub = channelHubs[pools[poolIndex].pointee.key.database], hub.server == Int32(index) else { return }
+        switch event {
+        case .loggedIn:
+            hub.isLoggedIn = true
+            hub.retryAfter = ChannelHub.retryAfterMin
+            listen(hub)
+        case .notification(let message): passOn(hub, message)
+        case .failed(let error): hub.error = Refusal(error)
+        case .answered:
+            let error = hub.error
+            hub.error = nil
+            guard let outcome = hub.channels.answered(hasFailed: error != nil) else { return }
+            for worker in outcome.workers {
+                tell(
+                    worker,
+                    error.map { .channelFailed(database: hub.database, channel: outcome.channel, error: $0.error) }
+                        ?? .channelReady(database: hub.database, channel: outcome.channel, wasLost: outcome.wasLost))
+            }
+        case .ended(let reason): listenerEnded(hub, reason)
+        }
+    }
+
+    private mutating func listenerEnded(_ hub: ChannelHub, _ reason: ServerCloseReason) {
+        hub.server = -1
+        hub.channels.lost()
+        for worker in 0..<shared.workerCount { tell(worker, .channelsLost(database: hub.database)) }
+        if hub.isLoggedIn {
+            hub.isLoggedIn = false
+            hub.retryAt = now + ChannelHub.retryAfterMin
+        } else {
+            listenerFailed(hub, noServer(reason.text))
+        }
+    }
+
+    mutating func channelsLost(_ database: String) { channelHubs[database]?.ready.removeAll() }
+
+    private mutating func passOn(_ hub: ChannelHub, _ message: UnsafeRawBufferPointer) {
+        // Tag, length and process id come before the channel's name.
+        guard message.count > 9, let end = message[9...].firstIndex(of: 0) else { return }
+        let channel = String(decoding: message[9..<end], as: UTF8.self)
+        let bytes = Array(message)
+        for worker in hub.channels.workers(of: channel) {
+            tell(worker, .notification(database: hub.database, channel: channel, message: bytes))
+        }
+    }
+
+    /// Opens connections again that were lost, and closes those that nobody has used for a while.
+    mutating func checkListeners() {
+        for hub in channelHubs.values {
+            if hub.channels.isEmpty {
+                if hub.server >= 0, now - hub.unusedSince > ChannelHub.unusedMax {
+                    closeServer(UInt32(hub.server), .idleTimeout)
+                }
+                if hub.server < 0, hub.subscribers.isEmpty { channelHubs[hub.database] = nil }
+            } else if hub.server < 0, now >= hub.retryAt {
+                openListener(hub)
+            }
+        }
+    }
+}
