@@ -1,0 +1,115 @@
+// server → client, the messages whose content matters: what the server reports of its session (ParameterStatus), how
+// requests end (ErrorResponse, CopyInResponse), and the rows that answer a question of ours. All others pass by in
+// Worker+ServerTraffic, where only their headers are looked at.
+//
+//     ErrorResponse  →  to the client as it is, with its own statement's name, or replaced by an error of ours
+//     ParameterStatus  →  the settings of the server, and of the client that caused it
+
+import Configuration
+import Console
+import Pooling
+import Reactor
+import Wire
+
+extension Worker {
+    /// A message of interest; false when it is not passed on.
+    @inline(never)
+    mutating func watchedMessage(
+        _ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer, _ passes: Bool
+    ) -> Bool {
+        let server = servers[index]
+        switch frame.tag {
+        case BackendTag.parameterStatus:
+            noteParameter(index, frame, bytes)
+            return passes
+        case BackendTag.copyInResponse:
+            server.pointee.owed.receivedCopyInResponse()
+            // Without its client nobody sends the copy data that it waits for.
+            guard server.pointee.client >= 0 else {
+                closeServer(index, .clientLeftQuery)
+                return passes
+            }
+            // The Sync that the client waits for may have been struck.
+            let client = UInt32(server.pointee.client)
+            if clients[client].pointee.wait == .answers, !server.pointee.owed.awaitsClientReady {
+                resumeAfterAnswers(client)
+            }
+            return passes
+        case BackendTag.copyBothResponse:
+            return passes
+        case BackendTag.errorResponse:
+            let origin = server.pointee.owed.origin
+            let goesToClient = passes || (origin == .statement && server.pointee.client >= 0)
+            if passes, isStale(index, frame, bytes) { server.pointee.isRetrying = true }
+            let isReplaced = replaceError(index) || server.pointee.isRetrying
+            let renamed = goesToClient && !isReplaced ? errorWithClientsNames(index, frame, bytes) : nil
+            server.pointee.owed.receivedError()
+            forgetDiscarded(index)
+            if goesToClient { server.pointee.effects?.hasFailed = true }
+            if isReplaced || isLastWord(index, frame, bytes) { return false }
+            if let renamed {
+                let socket = clients[UInt32(server.pointee.client)].pointee.socket
+                renamed.withUnsafeBytes { loop.send(socket, copying: $0) }
+                return false
+            }
+            // A statement of the client's that cannot be prepared here is the client's error.
+            if goesToClient { return true }
+            server.pointee.hasOwnError = true
+            if server.pointee.client < 0, server.pointee.owed.isEmpty { idleServerSpoke(index, frame, bytes) }
+            return false
+        case BackendTag.dataRow:
+            if server.pointee.owed.origin == .state { sessionRow(index, frame, bytes) }
+            return passes
+        case BackendTag.noticeResponse:
+            // Notices are harmless; without a client there is nobody to tell.
+            return passes
+        case BackendTag.notificationResponse:
+            // A notification is for the client that listens: it belongs to the session, not to a request.
+            return passes
+        default:
+            return passes
+        }
+    }
+
+    /// Whether an error is FATAL: the server ends, but the client's connection does not, so it must not be told that
+    /// it does. In session mode it does end, and in an error of unusual size nobody looks.
+    private func isLastWord(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) -> Bool {
+        let server = servers[index]
+        guard server.pointee.client >= 0, server.pointee.framer.isAtBoundary,
+            pools[UInt32(server.pointee.pool)].pointee.mode != .session
+        else { return false }
+        let payload = UnsafeRawBufferPointer(
+            start: bytes + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes)
+        // The severity comes first: `SERROR`, `SFATAL`, `SPANIC`; it may be translated, field V is not.
+        guard payload.count > 1, payload[1] != UInt8(ascii: "E") else { return false }
+        let error = ErrorFields.parse(payload)
+        guard error.severity == "FATAL" || error.severity == "PANIC" else { return false }
+        server.pointee.lastWords = Refusal(error)
+        return true
+    }
+
+    /// A server without a client sent an error: it is about to go, or worse.
+    private mutating func idleServerSpoke(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
+        let payload = UnsafeRawBufferPointer(
+            start: bytes + MessageFramer.headerBytes, count: payloadCount(frame, atLeast: index))
+        let error = ErrorFields.parse(payload)
+        closeServer(index, .gotDirty(error.message))
+    }
+
+    private func payloadCount(_ frame: Frame, atLeast index: UInt32) -> Int {
+        // A part of the message may still be on its way; what is here ends at the frame's end.
+        max(0, frame.length - MessageFramer.headerBytes - Int(servers[index].pointee.framer.remaining))
+    }
+
+    /// The server reports a parameter: the server's settings change, and those of the client that caused it.
+    private mutating func noteParameter(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
+        let payload = UnsafeRawBufferPointer(
+            start: bytes + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes)
+        guard let (name, value) = parseParameterStatus(payload), isTrackable(name) else { return }
+        let server = servers[index]
+        server.pointee.settings = parameterSets.set(server.pointee.settings, name: name, value: value)
+        guard server.pointee.client >= 0, server.pointee.owed.origin == .client else { return }
+        let client = clients[UInt32(server.pointee.client)]
+        client.pointee.settings = parameterSets.set(client.pointee.settings, name: name, value: value)
+    }
+}
