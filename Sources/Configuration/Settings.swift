@@ -62,6 +62,8 @@ public struct Settings: Sendable, Equatable {
     public var tcpSocketBuffer: Int = 0
     /// `tcp_user_timeout`, in microseconds.
     public var tcpUserTimeoutMicroseconds: Int64 = 0
+    /// `cache_unnamed_statements`.
+    public var cacheUnnamedStatements = false
     /// `pin`.
     public var pin: PinMode = .hold
     /// `max_pinned`, servers of one pool in one worker; 0 = no limit.

@@ -8,6 +8,12 @@ let poolingSettings: [Setting] = [
         (transaction), or after each statement (statement, which refuses transactions of several statements). \
         A user's or a database's own pool_mode comes first.
         """),
+    .boolean(
+        "cache_unnamed_statements", \.cacheUnnamedStatements, default: "0",
+        """
+        Unnamed statements with the same text share one prepared statement on each server, as named ones do, which \
+        saves parsing and planning. PostgreSQL may then choose a generic plan for them (plan_cache_mode).
+        """),
     .choice(
         "pin", \.pin, default: "hold",
         """

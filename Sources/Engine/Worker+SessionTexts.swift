@@ -55,6 +55,12 @@ extension Worker {
             noteUnseen(serverIndex)
             return .pass
         }
+        if let name = deallocatedName(text, index, serverIndex) {
+            if offset > run {
+                loop.send(servers[serverIndex].pointee.socket, buffer: buffer, offset: run, count: offset - run)
+            }
+            return deallocate(name, index, serverIndex, frame)
+        }
         guard let effects = effects(of: text, on: serverIndex) else { return .pass }
         switch noteEffects(effects, index, serverIndex) {
         case .pass: return .pass

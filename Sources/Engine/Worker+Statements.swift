@@ -59,9 +59,7 @@ extension Worker {
             }
             guard !payload.isEmpty || isWhole else { return .needs(MessageFramer.headerBytes + 1) }
             guard payload.first != 0 else {
-                let outcome = lookAtText(index, frame, buffer, bytes, run: run, offset: offset)
-                if case .pass = outcome { server.pointee.owed.sent(.parse, .client) }
-                return outcome
+                return unnamedParse(index, frame, buffer, bytes, payload, run: run, offset: offset)
             }
             // Whether a transaction has failed decides whether anything may be prepared.
             if server.pointee.owed.awaitsClientReady { return .waits(.answers) }
@@ -77,13 +75,21 @@ extension Worker {
             return bind(index, serverIndex, frame, buffer, payload, isWhole, run: run, offset: offset)
         default:
             guard payload.count > 1 || isWhole else { return needs(index, frame) }
-            let isStatement = payload.first == UInt8(ascii: "S") && payload.count > 1 && payload[1] != 0
+            let isStatement =
+                payload.first == UInt8(ascii: "S") && payload.count > 1
+                && (payload[1] != 0 || knowsUnnamed(index))
             guard isStatement else {
                 server.pointee.owed.sent(frame.tag == FrontendTag.describe ? .describe : .close, .client)
                 return .pass
             }
             if server.pointee.owed.hasUnsettledStatements { return .waits(.answers) }
             guard isWhole else { return needs(index, frame) }
+            if frame.tag == FrontendTag.close, payload[1] == 0 {
+                // The server may have an unnamed statement too, one that was not plain.
+                forgetUnnamed(index)
+                server.pointee.owed.sent(.close, .client)
+                return .pass
+            }
             return frame.tag == FrontendTag.describe
                 ? describe(index, serverIndex, frame, buffer, payload, run: run, offset: offset)
                 : close(index, serverIndex, frame, buffer, payload, run: run, offset: offset)
@@ -101,7 +107,7 @@ extension Worker {
 
     // MARK: The four messages that name a statement
 
-    private mutating func parse(
+    mutating func parse(
         _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame, _ buffer: BufferID, _ payload: UnsafeRawBufferPointer,
         run: Int, offset: Int
     ) -> BatchOutcome {
@@ -163,8 +169,9 @@ extension Worker {
             let nameEnd = payload[(portalEnd + 1)...].firstIndex(of: 0)
         else { return isWhole ? malformed(index) : needsNames(index, frame, available: frame.end - offset) }
         let name = identifier(payload[(portalEnd + 1)..<nameEnd])
-        if !name.isEmpty, server.pointee.owed.hasUnsettledStatements { return .waits(.answers) }
-        guard !name.isEmpty, let id = clients[index].pointee.statements.find(name) else {
+        let isOurs = !name.isEmpty || cachesUnnamed
+        if isOurs, server.pointee.owed.hasUnsettledStatements { return .waits(.answers) }
+        guard isOurs, let id = clients[index].pointee.statements.find(name) else {
             // The unnamed statement, or a name that nobody gave: PostgreSQL knows what to say.
             server.pointee.owed.sent(.bind, .client)
             return .pass

@@ -106,6 +106,7 @@ struct Worker: ~Copyable {
     var isQueryProtocolForbidden = false
     var serverStatementsMax = 0
     var clientStatementsMax = 0
+    var cachesUnnamed = false
     var randomState = SystemRandomNumberGenerator()
 
     init(shared: Shared, number: Int, loop: consuming EventLoop, snapshot: ConfigurationSnapshot) {
@@ -133,6 +134,7 @@ struct Worker: ~Copyable {
         packetBytesMax = UInt32(clamping: settings.maxPacketSize)
         isQueryProtocolForbidden = settings.disablePqexec
         serverStatementsMax = settings.maxPreparedStatements
+        cachesUnnamed = settings.cacheUnnamedStatements
         clientStatementsMax = settings.maxClientPreparedStatements
     }
 

@@ -47,7 +47,7 @@ import Testing
     static let ownDefaults: [(String, String)] = [
         ("workers", "1"), ("io_backend", "auto"), ("max_overflow", "0"), ("overflow_idle_timeout", "10"),
         ("server_connect_parallel", "4"), ("cancel_on_disconnect", "1"), ("max_client_prepared_statements", "10000"),
-        ("pin", "hold"), ("max_pinned", "0"), ("pin_notice", "0"),
+        ("pin", "hold"), ("max_pinned", "0"), ("pin_notice", "0"), ("cache_unnamed_statements", "0"),
     ]
 
     @Test("every key is known with its default", arguments: referenceDefaults + ownDefaults)

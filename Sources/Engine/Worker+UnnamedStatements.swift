@@ -1,0 +1,108 @@
+// Statements without a name of the client's, and SQL that names one of the protocol's.
+//
+// With `cache_unnamed_statements` the unnamed statement is one more name of the client, the empty one: its text is one
+// prepared statement on each server, as with names. A Parse gives it a new meaning, and nothing is asked of the server.
+//
+// `DEALLOCATE name` of SQL closes a statement that the protocol's Parse has made, which has another name on servers and
+// other users. PostgreSQL is given a statement to deallocate that was made for this, so that its answer is its own.
+
+import Configuration
+import Pooling
+import Reactor
+import SQLText
+import Wire
+
+extension Worker {
+    /// Whether the unnamed statement of a client is one of the table's.
+    func knowsUnnamed(_ index: UInt32) -> Bool {
+        cachesUnnamed && clients[index].pointee.statements.find(UnsafeRawBufferPointer(start: nil, count: 0)) != nil
+    }
+
+    /// A Parse of the unnamed statement.
+    mutating func unnamedParse(
+        _ index: UInt32, _ frame: Frame, _ buffer: BufferID, _ bytes: UnsafeRawPointer,
+        _ payload: UnsafeRawBufferPointer, run: Int, offset: Int
+    ) -> BatchOutcome {
+        let serverIndex = UInt32(clients[index].pointee.server)
+        if cachesUnnamed {
+            let isWhole = frame.end - offset == frame.length
+            guard isWhole || frame.length > EventLoop.bufferBytes else { return .needs(frame.length) }
+            if isWhole, isPlain(payload) {
+                if servers[serverIndex].pointee.owed.awaitsClientReady { return .waits(.answers) }
+                forgetUnnamed(index)
+                return parse(index, serverIndex, frame, buffer, payload, run: run, offset: offset)
+            }
+        }
+        let outcome = lookAtText(index, frame, buffer, bytes, run: run, offset: offset)
+        if case .pass = outcome {
+            forgetUnnamed(index)
+            servers[serverIndex].pointee.owed.sent(.parse, .client)
+        }
+        return outcome
+    }
+
+    /// Whether the text of an unnamed Parse surely does nothing to its session.
+    private func isPlain(_ payload: UnsafeRawBufferPointer) -> Bool {
+        let text = UnsafeRawBufferPointer(rebasing: payload[1...])
+        guard let end = text.firstIndex(of: 0) else { return false }
+        return isSurelyPlainStatement(UnsafeRawBufferPointer(rebasing: text[..<end]))
+    }
+
+    mutating func forgetUnnamed(_ index: UInt32) {
+        guard cachesUnnamed else { return }
+        if let known = clients[index].pointee.statements.remove(UnsafeRawBufferPointer(start: nil, count: 0)) {
+            statements.release(known)
+        }
+    }
+
+    // MARK: DEALLOCATE of a protocol-level statement
+
+    /// The name in a text that is one DEALLOCATE of a statement that the client made by Parse.
+    func deallocatedName(_ text: UnsafeRawBufferPointer, _ index: UInt32, _ serverIndex: UInt32) -> [UInt8]? {
+        let server = servers[serverIndex]
+        guard pools[UInt32(server.pointee.pool)].pointee.tracksStatements,
+            clients[index].pointee.statements.count > 0, server.pointee.transactionStatus != TransactionStatus.failed
+        else { return nil }
+        var found: ByteRange?
+        var isAlone = true
+        scanStatements(text, standardConformingStrings: true) { kind, statement in
+            if case .deallocate(let name) = kind, statement == 0 { found = name } else { isAlone = false }
+        }
+        guard isAlone, let found else { return nil }
+        let name: [UInt8]? = withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { room in
+            NameReader(text, standardConformingStrings: true).read(found, into: room).map { Array(room[..<$0]) }
+        }
+        guard let name, name.withUnsafeBytes({ clients[index].pointee.statements.find($0) }) != nil else { return nil }
+        return name
+    }
+
+    /// Closes the client's statement, and lets PostgreSQL answer.
+    mutating func deallocate(
+        _ name: [UInt8], _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame
+    ) -> BatchOutcome {
+        if let closed = name.withUnsafeBytes({ clients[index].pointee.statements.remove($0) }) {
+            statements.release(closed)
+        }
+        clients[index].pointee.statementUse = .changes
+        let server = servers[serverIndex]
+        let standIn = "WEIR_DEALLOCATED_\(shared.nextIdentifier())"
+        var writer = MessageWriter()
+        if frame.tag == FrontendTag.query {
+            sendOwnQuery(serverIndex, "PREPARE \"\(standIn)\" AS SELECT 1", .statement)
+            server.pointee.owed.sentQuery(.client)
+            writer.query("DEALLOCATE \"\(standIn)\"")
+        } else {
+            server.pointee.owed.sent(.parse, .statement)
+            server.pointee.owed.sent(.parse, .client)
+            for (statement, text) in [(standIn, "SELECT 1"), ("", "DEALLOCATE \"\(standIn)\"")] {
+                writer.begin(FrontendTag.parse)
+                writer.cString(statement)
+                writer.cString(text)
+                writer.int16(0)
+                writer.end()
+            }
+        }
+        sendToServer(serverIndex, writer)
+        return .rewritten(next: frame.end)
+    }
+}
