@@ -63,7 +63,7 @@ def same_through_weir(
     weir: Weir, command: list[str], part: str, steps: set[str], env: dict[str, str] | None = None
 ) -> None:
     """The program's `part` prints the same through Weir as on direct connections, and these steps are in it."""
-    key = (*command, part)
+    key = (*command, part, str(env))
     if key not in _direct:
         empty_database(weir.postgres)
         _direct[key] = play(command, weir.postgres.port, part, env)
