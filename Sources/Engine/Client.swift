@@ -137,6 +137,8 @@ struct Client: ~Copyable {
     var gatherWanted: Int32 = Int32(MessageFramer.headerBytes)
     /// The names that it gave to prepared statements.
     var statements = ClientStatements()
+    /// Its unnamed statement, if it may still use that: it was prepared, and not bound at once.
+    var unnamedStatement: StatementID?
     var cancelKey = CancelKey(processID: 0, secret: 0)
     /// When it began to wait, or last sent a request, or became idle.
     var activeAt: Int64

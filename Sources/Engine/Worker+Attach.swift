@@ -98,6 +98,7 @@ extension Worker {
         }
         sendToServer(serverIndex, writer)
         server.pointee.owed.sentQuery(.settings)
+        server.pointee.unnamedStatementOf = 0
         server.pointee.hasOwnError = false
         if client.pointee.hasConfirmedSettings { return true }
         client.pointee.wait = .settings
@@ -253,6 +254,7 @@ extension Worker {
         writer.query(query)
         let server = servers[serverIndex]
         server.pointee.owed.sentQuery(origin)
+        server.pointee.unnamedStatementOf = 0
         server.pointee.hasOwnError = false
         server.pointee.activeAt = now
         sendToServer(serverIndex, writer)

@@ -14,41 +14,19 @@ import Wire
 
 extension Worker {
     /// Whether the unnamed statement of a client is one of the table's.
-    func knowsUnnamed(_ index: UInt32) -> Bool {
+    func knowsCached(_ index: UInt32) -> Bool {
         cachesUnnamed && clients[index].pointee.statements.find(UnsafeRawBufferPointer(start: nil, count: 0)) != nil
     }
 
-    /// A Parse of the unnamed statement.
-    mutating func unnamedParse(
-        _ index: UInt32, _ frame: Frame, _ buffer: BufferID, _ bytes: UnsafeRawPointer,
-        _ payload: UnsafeRawBufferPointer, run: Int, offset: Int
-    ) -> BatchOutcome {
-        let serverIndex = UInt32(clients[index].pointee.server)
-        if cachesUnnamed {
-            let isWhole = frame.end - offset == frame.length
-            guard isWhole || frame.length > EventLoop.bufferBytes else { return .needs(frame.length) }
-            if isWhole, isPlain(payload) {
-                if servers[serverIndex].pointee.owed.awaitsClientReady { return .waits(.answers) }
-                forgetUnnamed(index)
-                return parse(index, serverIndex, frame, buffer, payload, run: run, offset: offset)
-            }
-        }
-        let outcome = lookAtText(index, frame, buffer, bytes, run: run, offset: offset)
-        if case .pass = outcome {
-            forgetUnnamed(index)
-            servers[serverIndex].pointee.owed.sent(.parse, .client)
-        }
-        return outcome
-    }
-
     /// Whether the text of an unnamed Parse surely does nothing to its session.
-    private func isPlain(_ payload: UnsafeRawBufferPointer) -> Bool {
+    func isPlain(_ payload: UnsafeRawBufferPointer) -> Bool {
         let text = UnsafeRawBufferPointer(rebasing: payload[1...])
         guard let end = text.firstIndex(of: 0) else { return false }
         return isSurelyPlainStatement(UnsafeRawBufferPointer(rebasing: text[..<end]))
     }
 
-    mutating func forgetUnnamed(_ index: UInt32) {
+    /// The client's unnamed statement is no longer one of the table's.
+    mutating func forgetCached(_ index: UInt32) {
         guard cachesUnnamed else { return }
         if let known = clients[index].pointee.statements.remove(UnsafeRawBufferPointer(start: nil, count: 0)) {
             statements.release(known)
@@ -94,6 +72,9 @@ extension Worker {
         } else {
             server.pointee.owed.sent(.parse, .statement)
             server.pointee.owed.sent(.parse, .client)
+            server.pointee.unnamedStatementOf = clients[index].pointee.identifier
+            forgetUnnamed(index)
+            forgetCached(index)
             for (statement, text) in [(standIn, "SELECT 1"), ("", "DEALLOCATE \"\(standIn)\"")] {
                 writer.begin(FrontendTag.parse)
                 writer.cString(statement)

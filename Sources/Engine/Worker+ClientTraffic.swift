@@ -84,12 +84,16 @@ extension Worker {
         guard have + take == wanted else { return from + take }
         client.pointee.gather = Gather()
         let consumed = forward(index, gather.buffer, from: 0, end: wanted)
-        if consumed < wanted, clients.isLive(index, generation: generation) {
+        if consumed == 0, clients.isLive(index, generation: generation) {
             // The header tells that more of the message is needed.
             client.pointee.gather = Gather(buffer: gather.buffer, count: Int32(wanted))
-        } else {
-            loop.release(gather.buffer)
+            return from + take
         }
+        if consumed < wanted, clients.isLive(index, generation: generation) {
+            // So does the header of the next message; this buffer is being sent.
+            gatherHeader(index, gather.buffer, from: consumed, end: wanted)
+        }
+        loop.release(gather.buffer)
         return from + take
     }
 
@@ -142,7 +146,7 @@ extension Worker {
                     }
                     let outcome =
                         isBatch
-                        ? batchMessage(index, frame, buffer, bytes, run: run, offset: offset)
+                        ? batchMessage(index, frame, buffer, bytes, run: run, offset: offset, end: end)
                         : lookAtText(index, frame, buffer, bytes, run: run, offset: offset)
                     switch outcome {
                     case .pass:

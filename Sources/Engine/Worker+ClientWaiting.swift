@@ -136,10 +136,12 @@ extension Worker {
         client.pointee.largeMessage = []
         loop.release(client.pointee.gather.buffer)
         client.pointee.gather = Gather()
+        // SAFETY: the byte is one of those that were received.
+        let next = from + take < end ? loop.memory(of: buffer).load(fromByteOffset: from + take, as: UInt8.self) : nil
         message.withUnsafeBytes { bytes in
             guard let start = bytes.baseAddress else { return }
             if client.pointee.server >= 0 {
-                largeParse(index, bytes, buffer)
+                largeParse(index, bytes, buffer, next: next)
             } else {
                 // Its server was lost; a batch had begun, so that this is answered without one.
                 answerLocally(index, start, from: 0, end: wanted)

@@ -68,7 +68,10 @@ extension Worker {
         case .refused(let error):
             let socket = servers[serverIndex].pointee.socket
             if offset > run { loop.send(socket, buffer: buffer, offset: run, count: offset - run) }
-            if frame.tag == FrontendTag.parse { return refuse(serverIndex, frame, error) }
+            if frame.tag == FrontendTag.parse {
+                servers[serverIndex].pointee.unnamedStatementOf = 0
+                return refuse(serverIndex, frame, error)
+            }
             refuseQuery(serverIndex, frame, error)
             return .rewritten(next: frame.end)
         }

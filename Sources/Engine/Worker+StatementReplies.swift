@@ -50,6 +50,9 @@ extension Worker {
                 if server.pointee.statements.remove(id) { statements.release(id) }
             case .inventedParse, .inventedClose: undoName(server)
             case .refusal: if !server.pointee.refusals.isEmpty { server.pointee.refusals.removeFirst() }
+            case .unnamedParse:
+                server.pointee.unnamedStatementOf = 0
+                if server.pointee.client >= 0 { forgetUnnamed(UInt32(server.pointee.client)) }
             case .close(let statement): server.pointee.statements.restore(StatementID(rawValue: statement))
             }
         }
@@ -133,6 +136,7 @@ extension Worker {
     mutating func dropStatements(ofClient index: UInt32) {
         let client = clients[index]
         client.pointee.statements.removeAll { statements.release($0) }
+        forgetUnnamed(index)
     }
 
     mutating func dropStatements(ofServer index: UInt32) {

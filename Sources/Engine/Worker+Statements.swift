@@ -38,7 +38,8 @@ extension Worker {
     /// Looks at a message of the extended protocol. `bytes` is the buffer's memory; the message begins at `offset`, and
     /// what precedes it from `run` on has not been sent yet.
     mutating func batchMessage(
-        _ index: UInt32, _ frame: Frame, _ buffer: BufferID, _ bytes: UnsafeRawPointer, run: Int, offset: Int
+        _ index: UInt32, _ frame: Frame, _ buffer: BufferID, _ bytes: UnsafeRawPointer, run: Int, offset: Int,
+        end: Int
     ) -> BatchOutcome {
         let client = clients[index]
         let serverIndex = UInt32(client.pointee.server)
@@ -53,18 +54,20 @@ extension Worker {
             server.pointee.owed.sent(.execute, .client)
             return .pass
         case FrontendTag.parse:
-            pools[UInt32(client.pointee.pool)].pointee.totals.clientParses &+= 1
             if server.pointee.transactionStatus != TransactionStatus.idle {
                 noteCommitInParse(bytes + offset, available: frame.end - offset, server)
             }
             guard !payload.isEmpty || isWhole else { return .needs(MessageFramer.headerBytes + 1) }
             guard payload.first != 0 else {
-                return unnamedParse(index, frame, buffer, bytes, payload, run: run, offset: offset)
+                let next = frame.length < end - offset ? bytes.load(fromByteOffset: frame.end, as: UInt8.self) : nil
+                return unnamedParse(
+                    index, serverIndex, frame, buffer, bytes, payload, isWhole, next: next, run: run, offset: offset)
             }
             // Whether a transaction has failed decides whether anything may be prepared.
             if server.pointee.owed.awaitsClientReady { return .waits(.answers) }
             guard isWhole else {
                 guard frame.length > Self.parseBytesMax else { return needs(index, frame) }
+                pools[UInt32(client.pointee.pool)].pointee.totals.clientParses &+= 1
                 flush(serverIndex, buffer, run: run, offset: offset)
                 client.pointee.dropsMessage = true
                 return refuse(serverIndex, frame, tooLarge)
@@ -75,19 +78,22 @@ extension Worker {
             return bind(index, serverIndex, frame, buffer, payload, isWhole, run: run, offset: offset)
         default:
             guard payload.count > 1 || isWhole else { return needs(index, frame) }
-            let isStatement =
-                payload.first == UInt8(ascii: "S") && payload.count > 1
-                && (payload[1] != 0 || knowsUnnamed(index))
-            guard isStatement else {
+            guard payload.first == UInt8(ascii: "S"), payload.count > 1 else {
                 server.pointee.owed.sent(frame.tag == FrontendTag.describe ? .describe : .close, .client)
+                return .pass
+            }
+            if payload[1] == 0, !knowsCached(index) {
+                guard frame.tag == FrontendTag.close else {
+                    return useUnnamed(index, serverIndex, frame, .describe, buffer, isWhole, run: run, offset: offset)
+                }
+                closeUnnamed(index, serverIndex)
                 return .pass
             }
             if server.pointee.owed.hasUnsettledStatements { return .waits(.answers) }
             guard isWhole else { return needs(index, frame) }
             if frame.tag == FrontendTag.close, payload[1] == 0 {
-                // The server may have an unnamed statement too, one that was not plain.
-                forgetUnnamed(index)
-                server.pointee.owed.sent(.close, .client)
+                forgetCached(index)
+                closeUnnamed(index, serverIndex)
                 return .pass
             }
             return frame.tag == FrontendTag.describe
@@ -113,6 +119,7 @@ extension Worker {
     ) -> BatchOutcome {
         let client = clients[index]
         let server = servers[serverIndex]
+        pools[UInt32(client.pointee.pool)].pointee.totals.clientParses &+= 1
         guard let nameEnd = payload.firstIndex(of: 0) else { return malformed(index) }
         let name = identifier(payload[..<nameEnd])
         client.pointee.statementUse = .changes
@@ -169,23 +176,24 @@ extension Worker {
             let nameEnd = payload[(portalEnd + 1)...].firstIndex(of: 0)
         else { return isWhole ? malformed(index) : needsNames(index, frame, available: frame.end - offset) }
         let name = identifier(payload[(portalEnd + 1)..<nameEnd])
-        let isOurs = !name.isEmpty || cachesUnnamed
-        if isOurs, server.pointee.owed.hasUnsettledStatements { return .waits(.answers) }
-        guard isOurs, let id = clients[index].pointee.statements.find(name) else {
-            // The unnamed statement, or a name that nobody gave: PostgreSQL knows what to say.
+        guard !name.isEmpty || knowsCached(index) else {
+            return useUnnamed(index, serverIndex, frame, .bind, buffer, isWhole, run: run, offset: offset)
+        }
+        if server.pointee.owed.hasUnsettledStatements { return .waits(.answers) }
+        guard let id = clients[index].pointee.statements.find(name) else {
+            // A name that nobody gave: PostgreSQL knows what to say.
             server.pointee.owed.sent(.bind, .client)
             return .pass
         }
-        flush(serverIndex, buffer, run: run, offset: offset)
         switch noteUse(id, index, serverIndex) {
         case .pass: break
-        case .waits:
-            // What was before this message is on its way already.
-            return .waits(.listener)
+        case .waits: return .waits(.listener)
         case .refused(let error):
+            flush(serverIndex, buffer, run: run, offset: offset)
             clients[index].pointee.dropsMessage = !isWhole
             return refuse(serverIndex, frame, error)
         }
+        flush(serverIndex, buffer, run: run, offset: offset)
         ensure(serverIndex, id)
         if clients[index].pointee.statementUse == .none { clients[index].pointee.statementUse = .uses }
         server.pointee.owed.sent(.bind, .client)
@@ -197,7 +205,7 @@ extension Worker {
 
     /// Notes what a statement does to the session when it is executed.
     @inline(__always)
-    private mutating func noteUse(_ id: StatementID, _ index: UInt32, _ serverIndex: UInt32) -> TextVerdict {
+    mutating func noteUse(_ id: StatementID, _ index: UInt32, _ serverIndex: UInt32) -> TextVerdict {
         if statements.effect(id) == .none { return .pass }
         let found = effects(of: id, on: serverIndex)
         statements.setEffect(id, found == nil ? .none : .some)
@@ -259,8 +267,8 @@ extension Worker {
         return .closed
     }
 
-    /// A Parse that came in more than one buffer, whole.
-    mutating func largeParse(_ index: UInt32, _ bytes: UnsafeRawBufferPointer, _ buffer: BufferID) {
+    /// A Parse that came in more than one buffer, whole; `next` is the tag of the message behind it, if that has come.
+    mutating func largeParse(_ index: UInt32, _ bytes: UnsafeRawBufferPointer, _ buffer: BufferID, next: UInt8?) {
         let client = clients[index]
         let serverIndex = UInt32(client.pointee.server)
         guard let start = bytes.baseAddress else { return }
@@ -268,16 +276,26 @@ extension Worker {
             start, from: 0, count: bytes.count, whole: .none, lengthMax: packetBytesMax)
         if servers[serverIndex].pointee.owed.isSkipping { return }
         let payload = UnsafeRawBufferPointer(rebasing: bytes[MessageFramer.headerBytes...])
-        // Nothing of the buffer is sent: the run is empty.
-        guard case .rewritten(let next) = parse(index, serverIndex, frame, buffer, payload, run: 0, offset: 0),
-            next < bytes.count
-        else { return }
-        loop.send(servers[serverIndex].pointee.socket, copying: UnsafeRawBufferPointer(rebasing: bytes[next...]))
+        var sent = 0
+        if payload.first == 0 {
+            if let error = refusal(ofLargeParse: payload, index, serverIndex) {
+                _ = refuse(serverIndex, frame, error)
+                return
+            }
+            noteUnnamedParse(index, serverIndex, payload, next: next)
+        } else {
+            // Nothing of the buffer is sent: the run is empty.
+            guard case .rewritten(let rest) = parse(index, serverIndex, frame, buffer, payload, run: 0, offset: 0),
+                rest < bytes.count
+            else { return }
+            sent = rest
+        }
+        loop.send(servers[serverIndex].pointee.socket, copying: UnsafeRawBufferPointer(rebasing: bytes[sent...]))
     }
 
     // MARK: What goes to the server
 
-    private mutating func flush(_ serverIndex: UInt32, _ buffer: BufferID, run: Int, offset: Int) {
+    mutating func flush(_ serverIndex: UInt32, _ buffer: BufferID, run: Int, offset: Int) {
         guard offset > run else { return }
         loop.send(servers[serverIndex].pointee.socket, buffer: buffer, offset: run, count: offset - run)
     }

@@ -321,6 +321,8 @@ public struct OwedReplies: ~Copyable {
         case inventedClose
         /// A message that stood for one that had to be refused.
         case refusal
+        /// A Parse of the client's unnamed statement: whether there is still an older one depends on why.
+        case unnamedParse
         /// The statement is still on the server.
         case close(UInt64)
     }
@@ -362,6 +364,8 @@ public struct OwedReplies: ~Copyable {
             discarded.append(
                 isSent
                     ? .parse(statement, isClients: origin == RequestOrigin.client.rawValue) : .inventedParse(statement))
+        } else if origin == RequestOrigin.client.rawValue {
+            discarded.append(.unnamedParse)
         }
     }
 

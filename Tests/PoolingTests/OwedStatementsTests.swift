@@ -98,6 +98,22 @@ import Wire
         #expect(end == .namedParse, "the next batch is not touched")
     }
 
+    @Test("a client's unnamed statement that was skipped or refused is told too, and one of Weir's is not")
+    func discardedUnnamed() {
+        for refused in [true, false] {
+            var owed = OwedReplies()
+            owed.sent(.parse, .statement)
+            if !refused { owed.sent(.bind, .client) }
+            owed.sent(.parse, .client)
+            owed.sentSync()
+            if refused { _ = owed.received(BackendTag.parseComplete) }
+            owed.receivedError()
+            var discarded: [OwedReplies.Discarded] = []
+            while let next = owed.takeDiscarded() { discarded.append(next) }
+            #expect(discarded == [.unnamedParse])
+        }
+    }
+
     @Test("while a batch that prepares something is unanswered, those behind it are unsettled")
     func unsettled() {
         var owed = OwedReplies()
