@@ -139,7 +139,7 @@ struct Client: ~Copyable {
     var statements = ClientStatements()
     /// Its unnamed statement, if it may still use that: it was prepared, and not bound at once.
     var unnamedStatement: StatementID?
-    var cancelKey = CancelKey(processID: 0, secret: 0)
+    var cancelKey = CancelKey.none
     /// When it began to wait, or last sent a request, or became idle.
     var activeAt: Int64
     /// When its transaction and its query began; 0 when there is none.

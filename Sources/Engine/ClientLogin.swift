@@ -20,6 +20,8 @@ final class ClientLogin {
     var received: [UInt8] = []
     var hasAskedForTLS = false
     var hasAskedForGSS = false
+    /// The minor version of protocol 3 that is spoken.
+    var minorVersion = 0
     var user = ""
     var database = ""
     /// Settings from the start-up packet, as the client spelt them.

@@ -27,6 +27,19 @@ struct CancelConnection {
 }
 
 extension Worker {
+    // MARK: The key
+
+    /// A fresh key for a client that logs in, as long as its protocol allows.
+    mutating func makeCancelKey(_ index: UInt32) -> CancelKey {
+        let isLong = (clients[index].pointee.login?.minorVersion ?? 0) >= longKeysMinorVersion
+        var secret: [UInt8] = []
+        while secret.count < (isLong ? CancelKey.longSecretBytes : CancelKey.shortSecretBytes) {
+            withUnsafeBytes(of: UInt32(truncatingIfNeeded: randomWord())) { secret.append(contentsOf: $0) }
+        }
+        return CancelKey.encode(
+            worker: UInt8(number), slot: index, generation: clients[index].pointee.generation, secret: secret)
+    }
+
     // MARK: The request
 
     mutating func cancelRequested(_ index: UInt32, _ processID: Int32, _ secret: [UInt8]) {

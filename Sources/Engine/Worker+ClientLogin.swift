@@ -173,9 +173,10 @@ extension Worker {
         login.database = request.database
         login.settings = request.settings
         login.replication = request.replication
-        if message.minorVersion > 0 || !request.unknownOptions.isEmpty {
+        login.minorVersion = spokenMinorVersion(askedFor: message.minorVersion)
+        if message.minorVersion != login.minorVersion || !request.unknownOptions.isEmpty {
             var writer = MessageWriter()
-            writer.negotiateProtocolVersion(minor: 0, unknownOptions: request.unknownOptions)
+            writer.negotiateProtocolVersion(minor: login.minorVersion, unknownOptions: request.unknownOptions)
             sendToClient(index, writer)
         }
         if settings.logConnections {

@@ -57,9 +57,7 @@ extension Worker {
         let client = clients[index]
         client.pointee.state = .console
         client.pointee.console = ConsoleLink(role: role)
-        client.pointee.cancelKey = CancelKey.encode(
-            worker: UInt8(number), slot: index, generation: client.pointee.generation,
-            random: UInt32(truncatingIfNeeded: randomWord()))
+        client.pointee.cancelKey = makeCancelKey(index)
         var writer = MessageWriter()
         writer.authenticationOk()
         writeConsoleWelcome(into: &writer)

@@ -74,9 +74,7 @@ extension Worker {
         server.pointee.isPassing = true
         parameterSets.retain(server.pointee.settings)
         client.pointee.settings = server.pointee.settings
-        client.pointee.cancelKey = CancelKey.encode(
-            worker: UInt8(number), slot: index, generation: client.pointee.generation,
-            random: UInt32(truncatingIfNeeded: randomWord()))
+        client.pointee.cancelKey = makeCancelKey(index)
         var writer = MessageWriter()
         for (name, value) in serverLogin.fixedParameters { writer.parameterStatus(name: name, value: value) }
         writer.backendKeyData(

@@ -153,9 +153,7 @@ extension Worker {
         parameterSets.release(client.pointee.settings)
         client.pointee.settings = welcome.settings
         client.pointee.hasConfirmedSettings = welcome.isConfirmed
-        client.pointee.cancelKey = CancelKey.encode(
-            worker: UInt8(number), slot: index, generation: client.pointee.generation,
-            random: UInt32(truncatingIfNeeded: randomWord()))
+        client.pointee.cancelKey = makeCancelKey(index)
         writer.backendKeyData(
             processID: client.pointee.cancelKey.processID, secret: client.pointee.cancelKey.secretBytes)
         if !settings.loginNotifyMessage.isEmpty {

@@ -87,7 +87,7 @@ extension MessageWriter {
         end()
     }
 
-    /// NegotiateProtocolVersion: the newest minor version of protocol 3 that is spoken, and the protocol options
+    /// NegotiateProtocolVersion: the minor version of protocol 3 that is spoken, and the protocol options
     /// (`_pq_.…`) that are not known. The field is the whole version number, as PostgreSQL sends it and libpq
     /// reads it.
     public mutating func negotiateProtocolVersion(minor: Int, unknownOptions: [String]) {

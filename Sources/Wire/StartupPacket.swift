@@ -21,7 +21,7 @@ public enum StartupRequest: Sendable {
 
 /// A client's wish for a session, protocol 3.
 public struct StartupMessage: Sendable {
-    /// The minor version asked for: 0 for protocol 3.0, 2 for 3.2. At most 65535; to be negotiated when not 0.
+    /// The minor version asked for: 0 for protocol 3.0, 2 for 3.2. At most 65535; see `spokenMinorVersion`.
     public var minorVersion: Int
     /// The parameters in the client's order, repeated ones included.
     public var parameters: [(name: String, value: String)]
@@ -57,7 +57,7 @@ public enum StartupError: Error, Equatable, Sendable {
         case .incomplete: "incomplete startup packet"
         case .tooLong, .badLength: "invalid length of startup packet"
         case .unsupportedProtocol(let major, let minor):
-            "unsupported frontend protocol \(major).\(minor): server supports 3.0 to 3.0"
+            "unsupported frontend protocol \(major).\(minor): server supports 3.0 to 3.2"
         case .badLayout(let text): text
         }
     }
@@ -71,6 +71,18 @@ public var cancelSecretBytesMin: Int { 4 }
 
 /// The longest cancel secret of protocol 3.2, in bytes.
 public var cancelSecretBytesMax: Int { 256 }
+
+/// The first minor version whose cancel secrets may be longer than four bytes, and the newest that is spoken.
+public var longKeysMinorVersion: Int { 2 }
+
+/// The minor version of protocol 3 that is spoken with a client: the newest known one that it may understand. When it
+/// is not the one asked for, a NegotiateProtocolVersion says so.
+///
+/// 3.1 is reserved and was never used, because some servers claimed to speak it (PostgreSQL manual, "Protocol
+/// Versions"): it counts as 3.0. To say more than was asked for would break libpq, which takes it for an error.
+public func spokenMinorVersion(askedFor minorVersion: Int) -> Int {
+    minorVersion >= longKeysMinorVersion ? longKeysMinorVersion : 0
+}
 
 /// The special codes that stand where a protocol version is expected, and the major version that is spoken.
 enum StartupCode {

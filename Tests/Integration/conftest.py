@@ -14,6 +14,7 @@ import resource
 
 import pytest
 
+from fakeserver import FakeServer
 from faultproxy import FaultProxy
 from pooler import Weir, is_pgbouncer
 from postgres import Postgres
@@ -144,6 +145,14 @@ def proxy(postgres):
     proxy = FaultProxy(postgres.port)
     yield proxy
     proxy.close()
+
+
+@pytest.fixture
+def fake():
+    """A server that the test plays itself; see fakeserver.py."""
+    server = FakeServer()
+    yield server
+    server.close()
 
 
 @pytest.fixture

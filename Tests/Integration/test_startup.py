@@ -62,24 +62,6 @@ def test_the_same_encryption_request_twice_closes_the_connection(weir):
     assert client.is_closed_by_peer()
 
 
-def test_a_newer_minor_version_is_negotiated_down(weir):
-    client = weir.raw()
-    client.login("app", "app", protocol=0x00030002)
-    newest, count = struct.unpack("!ii", client.negotiated[:8])
-    assert newest in (0, 196608) and count == 0
-    assert len(client.secret_key) == 4
-    assert client.value("select 1") == 1
-
-
-def test_unknown_protocol_options_are_named_in_the_negotiation(weir):
-    client = weir.raw()
-    client.login("app", "app", **{"_pq_.wings": "on", "_pq_.tail": "long"})
-    _, count = struct.unpack("!ii", client.negotiated[:8])
-    names = client.negotiated[8:].split(b"\0")[:-1]
-    assert count == 2 and sorted(names) == [b"_pq_.tail", b"_pq_.wings"]
-    assert client.value("select 1") == 1
-
-
 @pytest.mark.parametrize("version", [0x00020000, 0x00040000, 0x7FFFFFFF, 0])
 def test_an_unknown_protocol_version_is_refused(weir, version):
     client = weir.raw()
