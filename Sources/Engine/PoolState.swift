@@ -45,7 +45,8 @@ struct PoolState: ~Copyable {
     var mode: PoolMode
     /// The reset query runs after each transaction too (`server_reset_query_always`).
     var resetsAlways = false
-    /// Statements of clients are renamed, so that any server will do for them (`max_prepared_statements`).
+    /// On servers that are opened now, statements of clients are renamed, so that any server will do for them
+    /// (`max_prepared_statements`).
     var tracksStatements = false
     /// Texts of clients are looked at for what they do to the session (not in session mode).
     var followsSession = false

@@ -41,6 +41,9 @@ struct Server: ~Copyable {
     var phase = ServerPhase.resolving
     var state = ServerState.new
     var transactionStatus = TransactionStatus.idle
+    /// Statements of clients are renamed on it. As its pool had it when it was opened: a server whose pool changes its
+    /// mind finishes what it has begun and is closed.
+    var tracksStatements = false
     /// The current message is passed on to the client.
     var isPassing = false
     /// It is closed when it becomes free (`RECONNECT`, changed configuration).

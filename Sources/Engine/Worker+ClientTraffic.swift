@@ -107,9 +107,8 @@ extension Worker {
         let client = clients[index]
         if client.pointee.replication != .none { return passToServer(index, buffer, from: from, end: end) }
         let bytes = UnsafeRawPointer(loop.memory(of: buffer))
-        let tracks = pools[UInt32(client.pointee.pool)].pointee.tracksStatements
         let follows = pools[UInt32(client.pointee.pool)].pointee.followsSession
-        let isFirst = tracks && client.pointee.server < 0
+        let isFirst = client.pointee.server < 0
         client.pointee.statementUse = .none
         var offset = from
         var run = from
@@ -138,7 +137,7 @@ extension Worker {
             case .message:
                 client.pointee.dropsMessage = false
                 client.pointee.watchesRest = false
-                let isBatch = tracks && Self.isBatchMessage(frame.tag)
+                let isBatch = server.pointee.tracksStatements && Self.isBatchMessage(frame.tag)
                 if isBatch || (follows && Self.hasText(frame.tag)) {
                     if server.pointee.owed.isFull {
                         refuseMessage(index, frame.tag)

@@ -174,8 +174,11 @@ extension Worker {
             // A database that `*` made is compared like any other.
             let mustRecycle =
                 changed.contains(name) || mustRecycleServers(from: pools[index].pointee.options, to: options)
+            let before = (pools[index].pointee.tracksStatements, pools[index].pointee.followsSession)
             pools[index].pointee.configure(options, value)
-            if mustRecycle { recycle(index) }
+            // A server keeps to the way in which it has begun to serve.
+            let hasChanged = before != (pools[index].pointee.tracksStatements, pools[index].pointee.followsSession)
+            if mustRecycle || hasChanged { recycle(index) }
             grow(index)
         }
         openForcedPools()

@@ -74,6 +74,7 @@ extension Worker {
         server.pointee.state = .leaving
         server.pointee.phase = .ready
         server.pointee.countsAsConnecting = false
+        server.pointee.tracksStatements = pools[poolIndex].pointee.tracksStatements
         server.pointee.hasServed = message.hasServed
         server.pointee.connectedAt = message.connectedAt
         server.pointee.processID = message.processID

@@ -41,6 +41,7 @@ extension Worker {
         }
         serverLinks.prepare(index)
         pool.pointee.pool.opened(index, now: now, servers: &serverLinks)
+        servers[index].pointee.tracksStatements = pool.pointee.tracksStatements
         startLogin(index, ServerLogin())
     }
 

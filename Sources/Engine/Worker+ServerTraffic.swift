@@ -82,11 +82,10 @@ extension Worker {
         // SAFETY: five bytes are there by the guard above.
         let tag = bytes.load(as: UInt8.self)
         let length = Int(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 1, as: UInt32.self))) + 1
-        let tracks = pools[UInt32(servers[index].pointee.pool)].pointee.tracksStatements
+        let tracks = servers[index].pointee.tracksStatements
         var whole = wholeTags(servers[index], tracks)
         if servers[index].pointee.purpose == .listener { whole = serverTags.listener }
         let isWhole = servers[index].pointee.phase != .ready || whole.contains(tag)
-        // A reload may have changed what is needed whole: what was gathered is never more than what is wanted.
         return isWhole ? max(length, have) : have
     }
 
@@ -103,7 +102,7 @@ extension Worker {
         var offset = from
         var run = from
         var passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
-        let tracks = pools[UInt32(server.pointee.pool)].pointee.tracksStatements
+        let tracks = server.pointee.tracksStatements
         var watched = watchedTags(server, tracks)
         var whole = wholeTags(server, tracks)
         while offset < end {
