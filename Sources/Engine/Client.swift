@@ -171,7 +171,7 @@ enum ClientCloseReason: Equatable {
     case loginTimeoutServerDown
     case idleTimeout
     case cancelDone
-    /// A replication client's server has ended, and has said why.
+    /// The client's server, its own for good, has ended and has said why.
     case serverEnded
     case refused(ErrorFields)
     case fatal(ErrorFields)

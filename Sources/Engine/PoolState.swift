@@ -137,6 +137,12 @@ struct PoolState: ~Copyable {
         timeouts.cancelWait = settings.cancelWaitTimeoutMicroseconds
     }
 
+    /// Whether clients are told just this of what no client can change.
+    func isTold(_ parameters: [(name: String, value: String)]) -> Bool {
+        fixedParameters.count == parameters.count
+            && zip(fixedParameters, parameters).allSatisfy { $0.name == $1.name && $0.value == $1.value }
+    }
+
     /// Whether idle servers must pass the check query before use.
     func checksIdleServers(_ settings: Settings) -> Bool {
         !settings.serverCheckQuery.isEmpty && timeouts.serverCheckDelay > 0

@@ -58,6 +58,8 @@ struct Server: ~Copyable {
     var isRetrying = false
     /// A session that ended needs the reset query before the next client.
     var needsReset = false
+    /// Its client got the FATAL error that announced its end, as the server sent it.
+    var hasToldItsEnd = false
     /// It is on its way to another worker, which has to check it before use.
     var needsCheck = false
     /// It has served a client.

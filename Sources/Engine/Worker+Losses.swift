@@ -256,6 +256,9 @@ extension Worker {
             // Nothing of the client's was sent yet: it simply waits for another server.
             return waitAgain(clientIndex)
         }
+        if pool.pointee.mode == .session, server.pointee.hasToldItsEnd {
+            return closeClient(clientIndex, .serverEnded)
+        }
         // A session's state is gone with its server, and a message that is half passed on cannot be ended.
         if client.pointee.isReplyCut || endsSession(reason) || isHeld
             || pool.pointee.mode == .session

@@ -272,7 +272,10 @@ extension Worker {
     /// What a server reports at login is what the pool's next clients start from.
     private mutating func learnParameters(_ poolIndex: UInt32, _ settings: ParameterSetID, _ login: ServerLogin) {
         let pool = pools[poolIndex]
-        guard pool.pointee.defaults != settings || !pool.pointee.isWelcomeKnown else { return }
+        guard
+            pool.pointee.defaults != settings || !pool.pointee.isWelcomeKnown
+                || !pool.pointee.isTold(login.fixedParameters)
+        else { return }
         parameterSets.retain(settings)
         parameterSets.release(pool.pointee.defaults)
         pool.pointee.defaults = settings

@@ -46,14 +46,18 @@ extension Worker {
             server.pointee.owed.receivedError()
             forgetDiscarded(index)
             if goesToClient { server.pointee.effects?.hasFailed = true }
-            if isReplaced || isLastWord(index, frame, bytes) { return false }
+            let isLast = isLastWord(index, frame, bytes)
+            if isReplaced || (isLast && !endsWithServer(server)) { return false }
             if let renamed {
                 let socket = clients[UInt32(server.pointee.client)].pointee.socket
                 renamed.withUnsafeBytes { loop.send(socket, copying: $0) }
                 return false
             }
             // A statement of the client's that cannot be prepared here is the client's error.
-            if goesToClient { return true }
+            if goesToClient {
+                server.pointee.hasToldItsEnd = isLast
+                return true
+            }
             server.pointee.hasOwnError = true
             if server.pointee.client < 0, server.pointee.owed.isEmpty { idleServerSpoke(index, frame, bytes) }
             return false
@@ -71,15 +75,18 @@ extension Worker {
         }
     }
 
-    /// Whether an error is FATAL: the server ends, but the client's connection does not, so it must not be told that
-    /// it does. In session mode it does end, and in an error of unusual size nobody looks.
+    /// A session's client ends with its server; others go on, and must not be told that they do not.
+    private func endsWithServer(_ server: UnsafeMutablePointer<Server>) -> Bool {
+        pools[UInt32(server.pointee.pool)].pointee.mode == .session
+    }
+
+    /// Whether an error is FATAL: the server ends.
     private func isLastWord(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) -> Bool {
         let server = servers[index]
-        guard server.pointee.client >= 0, server.pointee.framer.isAtBoundary,
-            pools[UInt32(server.pointee.pool)].pointee.mode != .session
-        else { return false }
+        guard server.pointee.client >= 0 else { return false }
+        // Of an error that fits no buffer the start is enough.
         let payload = UnsafeRawBufferPointer(
-            start: bytes + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes)
+            start: bytes + MessageFramer.headerBytes, count: payloadCount(frame, atLeast: index))
         // The severity comes first: `SERROR`, `SFATAL`, `SPANIC`; it may be translated, field V is not.
         guard payload.count > 1, payload[1] != UInt8(ascii: "E") else { return false }
         let error = ErrorFields.parse(payload)
@@ -105,7 +112,8 @@ extension Worker {
     private mutating func noteParameter(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
         let payload = UnsafeRawBufferPointer(
             start: bytes + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes)
-        guard let (name, value) = parseParameterStatus(payload), isTrackable(name) else { return }
+        guard let (name, value) = parseParameterStatus(payload) else { return }
+        guard isTrackable(name) else { return learnFact(UInt32(servers[index].pointee.pool), name, value) }
         let server = servers[index]
         server.pointee.settings = parameterSets.set(server.pointee.settings, name: name, value: value)
         guard server.pointee.client >= 0, server.pointee.owed.origin == .client else { return }

@@ -83,10 +83,25 @@ extension Worker {
         let tag = bytes.load(as: UInt8.self)
         let length = Int(UInt32(bigEndian: bytes.loadUnaligned(fromByteOffset: 1, as: UInt32.self))) + 1
         let tracks = servers[index].pointee.tracksStatements
-        var whole = wholeTags(servers[index], tracks)
-        if servers[index].pointee.purpose == .listener { whole = serverTags.listener }
-        let isWhole = servers[index].pointee.phase != .ready || whole.contains(tag)
+        let isListener = servers[index].pointee.purpose == .listener
+        let whole = isListener ? serverTags.listener : wholeTags(servers[index], tracks)
+        let streams = !isListener && streams(tag, length)
+        let isWhole = servers[index].pointee.phase != .ready || (whole.contains(tag) && !streams)
         return isWhole ? max(length, have) : have
+    }
+
+    /// Whether a message that is wanted whole is passed on in pieces all the same: an error that fits no buffer.
+    private func streams(_ tag: UInt8, _ length: Int) -> Bool {
+        tag == BackendTag.errorResponse && length > EventLoop.bufferBytes
+    }
+
+    @inline(__always)
+    private func nextFrame(
+        _ server: UnsafeMutablePointer<Server>, _ bytes: UnsafeRawPointer, from: Int, end: Int, whole: TagSet
+    ) -> Frame {
+        let frame = server.pointee.framer.next(bytes, from: from, count: end, whole: whole, lengthMax: 0x7FFF_FFFF)
+        guard frame.kind == .incomplete, streams(frame.tag, frame.length) else { return frame }
+        return server.pointee.framer.next(bytes, from: from, count: end, whole: .none, lengthMax: 0x7FFF_FFFF)
     }
 
     // MARK: The hot path
@@ -106,8 +121,7 @@ extension Worker {
         var watched = watchedTags(server, tracks)
         var whole = wholeTags(server, tracks)
         while offset < end {
-            let frame = server.pointee.framer.next(
-                bytes, from: offset, count: end, whole: whole, lengthMax: 0x7FFF_FFFF)
+            let frame = nextFrame(server, bytes, from: offset, end: end, whole: whole)
             switch frame.kind {
             case .continuation:
                 if !server.pointee.isPassing { run = frame.end }

@@ -92,8 +92,12 @@ extension Worker {
 
     /// Whether it is known what the pool's servers report, to this worker or to another one.
     private mutating func knowsWelcome(_ poolIndex: UInt32) -> Bool {
+        pools[poolIndex].pointee.isWelcomeKnown || takeWelcome(poolIndex)
+    }
+
+    /// Takes over what a server of the pool has told another worker.
+    private mutating func takeWelcome(_ poolIndex: UInt32) -> Bool {
         let pool = pools[poolIndex]
-        if pool.pointee.isWelcomeKnown { return true }
         guard shared.workerCount > 1, let known = shared.welcome(pool.pointee.key) else { return false }
         var settings = ParameterSets.empty
         for (name, value) in known.settings { settings = parameterSets.set(settings, name: name, value: value) }
@@ -105,10 +109,10 @@ extension Worker {
         return true
     }
 
-    /// Another worker's server of the pool has logged in.
+    /// Another worker's server of the pool has logged in, or has told something new.
     mutating func welcomeLearnt(identity: Int) {
         guard let key = shared.poolKey(identity: identity), let poolIndex = poolIndices[key],
-            knowsWelcome(poolIndex)
+            takeWelcome(poolIndex)
         else { return }
         welcomeAll(poolIndex)
     }
@@ -122,6 +126,19 @@ extension Worker {
         shared.learn(
             pool.pointee.key, PoolWelcome(settings: settings, fixedParameters: pool.pointee.fixedParameters))
         shared.broadcast(.welcomeKnown(pool: pool.pointee.pool.bounds.identity), except: number)
+    }
+
+    /// A server reports that it has become, or ceased to be, a standby: clients that log in later are told. The client
+    /// that it serves hears of it from the server itself. The other facts belong to a session, not to the server.
+    mutating func learnFact(_ poolIndex: UInt32, _ name: String, _ value: String) {
+        let pool = pools[poolIndex]
+        guard name == "in_hot_standby", pool.pointee.isWelcomeKnown,
+            let place = pool.pointee.fixedParameters.firstIndex(where: { $0.name == name }),
+            pool.pointee.fixedParameters[place].value != value
+        else { return }
+        pool.pointee.fixedParameters[place].value = value
+        dropWelcomes(pool)
+        publishWelcome(poolIndex)
     }
 
     /// A pool's first server has logged in: everybody who waited for that is welcomed.

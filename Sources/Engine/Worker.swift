@@ -43,7 +43,7 @@ struct ServerTags {
         BackendTag.readyForQuery, BackendTag.errorResponse, BackendTag.parameterStatus, BackendTag.copyInResponse,
         BackendTag.copyBothResponse, BackendTag.noticeResponse, BackendTag.notificationResponse)
     /// Their content is needed, so that they are looked at when they are there whole.
-    let whole = TagSet(BackendTag.readyForQuery, BackendTag.parameterStatus)
+    let whole = TagSet(BackendTag.readyForQuery, BackendTag.parameterStatus, BackendTag.errorResponse)
     /// Besides, those that end a reply within a batch, where statements are renamed.
     let watchedWithStatements = TagSet(
         BackendTag.readyForQuery, BackendTag.errorResponse, BackendTag.parameterStatus, BackendTag.copyInResponse,
@@ -55,12 +55,13 @@ struct ServerTags {
         BackendTag.parseComplete, BackendTag.bindComplete, BackendTag.closeComplete, BackendTag.rowDescription,
         BackendTag.noData, BackendTag.commandComplete, BackendTag.emptyQueryResponse, BackendTag.portalSuspended)
     let wholeWithStatements = TagSet(
-        BackendTag.readyForQuery, BackendTag.parameterStatus, BackendTag.commandComplete)
+        BackendTag.readyForQuery, BackendTag.parameterStatus, BackendTag.errorResponse, BackendTag.commandComplete)
     /// In the answer to a question about the session, rows too.
     let watchedInAnswer = TagSet(
         BackendTag.readyForQuery, BackendTag.errorResponse, BackendTag.parameterStatus, BackendTag.noticeResponse,
         BackendTag.notificationResponse, BackendTag.dataRow)
-    let wholeInAnswer = TagSet(BackendTag.readyForQuery, BackendTag.parameterStatus, BackendTag.dataRow)
+    let wholeInAnswer = TagSet(
+        BackendTag.readyForQuery, BackendTag.parameterStatus, BackendTag.errorResponse, BackendTag.dataRow)
     /// What the owner of a listener hears about; needed whole.
     let listener = TagSet(BackendTag.notificationResponse, BackendTag.errorResponse, BackendTag.readyForQuery)
     /// The messages of a login, which are all needed whole.
