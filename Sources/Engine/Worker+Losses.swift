@@ -93,6 +93,8 @@ extension Worker {
         let mode = pools[UInt32(server.pointee.pool)].pointee.mode
         let isHalfSent = !clients[clientIndex].pointee.framer.isAtBoundary
         unlink(clientIndex, serverIndex)
+        // It was not read if its client did not read, whose socket can no longer tell.
+        loop.startReceiving(server.pointee.socket)
         if server.pointee.purpose != .pooled { return closeServer(serverIndex, .replicationClientLeft) }
         if server.pointee.owed.isEmpty && !isHalfSent {
             guard server.pointee.transactionStatus == TransactionStatus.idle else {

@@ -7,6 +7,7 @@ import pytest
 import wire
 from conversation import direct, hold, states, types
 from test_copy import DONE, data
+from waiting import Stopwatch, wait_until
 from wire import bind, close, execute, extended, flush, message, parse, query, sync
 
 OPEN = parse("copy t from stdin") + bind() + execute()
@@ -275,3 +276,20 @@ def test_a_request_in_the_middle_of_copy_data_is_an_error(weir_factory, table, w
     other = weir.connect()
     assert other.value("select count(*) from t") == 0
     assert other.exchange(extended("select 7::int")).value == 7
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("way", ["close", "reset"])
+def test_the_server_of_a_client_that_leaves_while_it_does_not_read_is_free_at_once(weir, postgres, way):
+    """The server is not read while its client does not read; that ends with the client."""
+    client = weir.connect()
+    client.send(parse("copy (select repeat('x', 1000) from generate_series(1, 200000)) to stdout") + bind() + execute())
+    client.send(sync())
+    wait_until(
+        lambda: postgres.value("select count(*) from pg_stat_activity where wait_event = 'ClientWrite'"),
+        "the server waits until it may write",
+    )
+    client.close() if way == "close" else client.reset()
+    with Stopwatch() as watch:
+        assert weir.connect().value("select 7") == 7
+    assert watch.seconds < 5
