@@ -16,7 +16,7 @@ import tempfile
 import psycopg
 
 import wire
-from postgres import PASSWORD, ROLES, Postgres, free_port, give_to_unprivileged, unprivileged_user
+from postgres import PASSWORD, REPLICATION_ROLE, ROLES, Postgres, free_port, give_to_unprivileged, unprivileged_user
 from waiting import wait_until
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -181,6 +181,10 @@ class Weir:
     ):
         """A raw client, logged in; closed at the end of the test at the latest."""
         return self.raw(timeout).login(user, database, password, **parameters)
+
+    def replication(self, kind: str = "database", database: str = "app", **parameters) -> wire.Connection:
+        """A raw replication client, logged in."""
+        return self.connect(REPLICATION_ROLE, database, PASSWORD, replication=kind, **parameters)
 
     def raw(self, timeout: float = 15) -> wire.Connection:
         """A raw client that has said nothing yet."""
