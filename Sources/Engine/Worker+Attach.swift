@@ -291,8 +291,8 @@ extension Worker {
                 openServer(poolIndex)
             case .evict(let bound):
                 guard evict(for: bound, except: poolIndex) else {
-                    let pool = pool.pointee.pool.bounds.identity
-                    shared.broadcast(.evictIdle(pool: pool, sparesOwn: true), except: number)
+                    let identity = pool.pointee.pool.bounds.identity
+                    shared.broadcast(.evictIdle(pool: identity, sparesOwn: true), except: number)
                     return
                 }
             }

@@ -86,7 +86,8 @@ import Wire
     func settingsOfReplication() throws {
         let parameters = [
             (name: "options", value: "-c geqo=off"), (name: "user", value: "a"),
-            (name: "extra_float_digits", value: "2"), (name: "replication", value: "database"), (name: "application_name", value: "x"),
+            (name: "extra_float_digits", value: "2"), (name: "replication", value: "database"),
+            (name: "application_name", value: "x"),
         ]
         let request = try read(parameters, ignored: ["options"]).get()
         #expect(request.settings.map(\.name) == ["options", "extra_float_digits", "application_name"])
