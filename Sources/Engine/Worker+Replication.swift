@@ -99,7 +99,7 @@ extension Worker {
         var offset = from
         while offset < end {
             let frame = client.pointee.framer.next(
-                bytes, from: offset, count: end, whole: .none, lengthMax: 0x7FFF_FFFF)
+                bytes, from: offset, count: end, whole: .none, lengthMax: packetBytesMax)
             switch frame.kind {
             case .message where frame.tag == FrontendTag.terminate:
                 loop.send(socket, buffer: buffer, offset: from, count: offset - from)

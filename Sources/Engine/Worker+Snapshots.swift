@@ -57,9 +57,9 @@ extension Worker {
                 snapshot.activeCancelClients += UInt64(cell.pointee.requesters.count)
             }
         }
-        snapshot.activeClients = UInt64(
-            max(0, pool.pointee.clientCount - Int(waiting.count) - pool.pointee.welcoming.count))
-        snapshot.waitingClients = UInt64(Int(waiting.count) + pool.pointee.welcoming.count)
+        let atLogin = pool.pointee.welcoming.count + pool.pointee.replicationWaiting.count
+        snapshot.activeClients = UInt64(max(0, pool.pointee.clientCount - Int(waiting.count) - atLogin))
+        snapshot.waitingClients = UInt64(Int(waiting.count) + atLogin)
         snapshot.activeServers = UInt64(pool.pointee.pool.count(.active) + pool.pointee.pool.count(.leaving))
         snapshot.activeCancelServers = UInt64(cancels)
         snapshot.beingCanceledServers = UInt64(pool.pointee.pool.count(.beingCanceled))

@@ -274,6 +274,7 @@ def test_pause_waits_for_it_and_lets_no_new_one_begin(weir, postgres):
     waiting.send(wire.startup(user=REPLICATION_ROLE, database="app", replication="database"))
     waiting.authenticate(REPLICATION_ROLE, PASSWORD)
     assert waiting.is_silent(0.3)
+    weir.wait_for_pool(user=REPLICATION_ROLE, cl_active=1, cl_waiting=1, sv_active=1)
     assert console.is_silent(0.1)
     client.terminate()
     assert console.result().tags == ["PAUSE"]
