@@ -112,6 +112,8 @@ struct Client: ~Copyable {
     /// Counted in `max_client_conn` and the database's and user's client limits.
     var isCounted = false
     var settings = ParameterSets.empty
+    /// The settings that it had after its login, to which a RESET goes back.
+    var loginSettings = ParameterSets.empty
     /// Its values of settings that servers do not report.
     var extras = ParameterSets.empty
     /// What it was told about that holds its server.

@@ -110,6 +110,11 @@ extension Worker {
         let client = clients[clientIndex]
         let settings = servers[serverIndex].pointee.settings
         guard client.pointee.settings != settings else { return }
+        if client.pointee.loginSettings == client.pointee.settings {
+            parameterSets.retain(settings)
+            parameterSets.release(client.pointee.loginSettings)
+            client.pointee.loginSettings = settings
+        }
         parameterSets.retain(settings)
         parameterSets.release(client.pointee.settings)
         client.pointee.settings = settings

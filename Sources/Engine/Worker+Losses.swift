@@ -72,6 +72,7 @@ extension Worker {
             if client.pointee.pool >= 0 { pools[UInt32(client.pointee.pool)].pointee.database.clients.giveBack() }
         }
         parameterSets.release(client.pointee.settings)
+        parameterSets.release(client.pointee.loginSettings)
         parameterSets.release(client.pointee.extras)
         clients.remove(index)
     }

@@ -22,6 +22,7 @@ extension Worker {
             return server.pointee.pin != nil || server.pointee.question != nil
         }
         server.pointee.effects = nil
+        if effects.resetsAll || !effects.resets.isEmpty { restoreLoginSettings(clientIndex, effects) }
         if effects.executes, server.pointee.pin?.preparesEffects ?? false { effects.addUnseen() }
         let question = SessionQuestion(
             effects, held: server.pointee.pin?.reasons ?? [],
@@ -37,6 +38,27 @@ extension Worker {
         server.pointee.question = PendingQuestion(question, effects)
         sendOwnQuery(serverIndex, question.query, .state)
         return true
+    }
+
+    /// A RESET has put settings to what Weir's login to the server gave them; for the client it is what its own login
+    /// gave them.
+    private mutating func restoreLoginSettings(_ clientIndex: UInt32, _ effects: SessionEffects) {
+        let client = clients[clientIndex]
+        let defaults = pools[UInt32(client.pointee.pool)].pointee.defaults
+        var changes: [(name: String, value: String)] = []
+        for (name, value) in parameterSets.difference(from: client.pointee.settings, to: client.pointee.loginSettings) {
+            let isReset = effects.resetsAll || effects.resets.contains(name.lowercased())
+            guard isReset, parameterSets.value(client.pointee.settings, name) == parameterSets.value(defaults, name)
+            else { continue }
+            changes.append((name, value))
+        }
+        guard !changes.isEmpty else { return }
+        var writer = MessageWriter()
+        for (name, value) in changes {
+            client.pointee.settings = parameterSets.set(client.pointee.settings, name: name, value: value)
+            writer.parameterStatus(name: name, value: value)
+        }
+        sendToClient(clientIndex, writer)
     }
 
     private func unprovable(_ effects: SessionEffects) -> HoldReasons { effects.begins.subtracting(.provable) }

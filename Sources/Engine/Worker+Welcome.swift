@@ -169,6 +169,8 @@ extension Worker {
         parameterSets.retain(welcome.settings)
         parameterSets.release(client.pointee.settings)
         client.pointee.settings = welcome.settings
+        parameterSets.retain(welcome.settings)
+        client.pointee.loginSettings = welcome.settings
         client.pointee.hasConfirmedSettings = welcome.isConfirmed
         client.pointee.cancelKey = makeCancelKey(index)
         writer.backendKeyData(

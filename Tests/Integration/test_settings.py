@@ -221,3 +221,32 @@ def test_the_welcome_tells_the_clients_own_values(weir):
     client = weir.connect(TimeZone="Asia/Tokyo", application_name="mine")
     assert client.parameters["application_name"] == "mine"
     assert client.parameters["TimeZone"] == "Asia/Tokyo"
+
+
+RESETS = ["reset all", "discard all", "reset application_name; reset datestyle; reset timezone"]
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize("reset", RESETS)
+def test_a_reset_goes_back_to_what_the_login_asked_for(weir_factory, reset):
+    weir = weir_factory(default_pool_size=1)
+    client = weir.connect(application_name="mine", DateStyle="German", TimeZone="Asia/Tokyo")
+    other = weir.connect(application_name="theirs")
+    client.query("set application_name = 'later'; set timezone = 'Europe/Oslo'")
+    client.query(reset)
+    for _ in range(2):
+        assert other.value("show application_name") == "theirs"
+        assert client.value("show application_name") == "mine"
+        assert client.value("show datestyle") == "German, DMY"
+        assert client.value("show timezone") == "Asia/Tokyo"
+    assert client.parameters["application_name"] == "mine"
+    assert client.parameters["TimeZone"] == "Asia/Tokyo"
+
+
+def test_a_reset_that_is_rolled_back_changes_nothing(weir_factory):
+    weir = weir_factory(default_pool_size=1)
+    client, other = weir.connect(application_name="mine"), weir.connect(application_name="theirs")
+    client.query("set application_name = 'later'")
+    client.query("begin; reset all; rollback")
+    assert other.value("show application_name") == "theirs"
+    assert client.value("show application_name") == "later"
