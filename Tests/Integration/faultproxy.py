@@ -26,7 +26,9 @@ class Link:
         self.server = server
         self.bytes_to_weir_left: int | None = None
         self.is_open = True
-        for source, target, to_weir in ((pooler, server, False), (server, pooler, True)):
+
+    def start(self) -> None:
+        for source, target, to_weir in ((self.pooler, self.server, False), (self.server, self.pooler, True)):
             threading.Thread(target=self._pump, args=(source, target, to_weir), daemon=True).start()
 
     def _pump(self, source: socket.socket, target: socket.socket, to_weir: bool) -> None:
@@ -136,7 +138,10 @@ class FaultProxy:
                 continue
             for side in (pooler, server):
                 side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            self.links.append(Link(self, pooler, server))
+            link = Link(self, pooler, server)
+            # It counts before the first byte has passed through it.
+            self.links.append(link)
+            link.start()
 
     @property
     def open_links(self) -> list[Link]:
