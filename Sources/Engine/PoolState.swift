@@ -67,6 +67,9 @@ struct PoolState: ~Copyable {
     /// What clients were told at login lately, for those that ask for the same settings.
     var welcomes: [Welcome] = []
     var isWelcomeKnown = false
+    /// The minor version of protocol 3 that its servers were asked for and took, or answered with an older one; nil
+    /// while none has answered.
+    var serverMinorVersion: Int?
     var backoff = RetryBackoff()
     /// The last error of a connect or login, given to clients while no server can be had.
     var lastFailure: ErrorFields?

@@ -142,6 +142,7 @@ extension Worker {
         let server = servers[index]
         switch server.pointee.phase {
         case .connecting: connectFailed(index, describeErrno(error))
+        case .loggingIn where asksAgain(index, wasTold: false): return
         case .loggingIn, .hashing, .resolving:
             closeServer(index, .connectFailed(error == 0 ? "server closed the connection" : describeErrno(error)))
         case .ready: closeServer(index, .crashed(error))

@@ -17,6 +17,12 @@ final class ServerLogin {
     var failure = ServerCloseReason.connectFailed("no host to connect to")
     var scram: SCRAMClient?
     var hasVerifiedServer = false
+    /// The minor version of protocol 3 that was asked for.
+    var minorVersion = 0
+    /// The address did not take a newer version, perhaps for being newer: it is asked for 3.0.
+    var asksForOldest = false
+    /// It has begun to log us in.
+    var isAnswered = false
     /// The server has said AuthenticationOk.
     var isAccepted = false
     var fixedParameters: [(name: String, value: String)] = []
@@ -65,6 +71,7 @@ extension Worker {
         let server = servers[index]
         guard let login = server.pointee.login else { return }
         let port = UInt16(pools[UInt32(server.pointee.pool)].pointee.options.port)
+        login.asksForOldest = false
         while true {
             if !login.addresses.isEmpty {
                 if connect(index, login.addresses.removeFirst(), login) { return }
@@ -160,8 +167,11 @@ extension Worker {
             parameters.removeAll { $0.0 == name }
             parameters.append((name, value))
         }
+        let minorVersion =
+            server.pointee.login?.asksForOldest == true ? 0 : pool.pointee.serverMinorVersion ?? longKeysMinorVersion
+        server.pointee.login?.minorVersion = minorVersion
         var writer = MessageWriter()
-        writer.startup(minorVersion: 0, parameters: parameters.map { (name: $0.0, value: $0.1) })
+        writer.startup(minorVersion: minorVersion, parameters: parameters.map { (name: $0.0, value: $0.1) })
         sendToServer(index, writer)
         loop.startReceiving(server.pointee.socket)
     }
@@ -171,6 +181,8 @@ extension Worker {
         _ index: UInt32, _ generation: UInt32, _ buffer: BufferID, from: Int, end: Int
     ) -> Int {
         let server = servers[index]
+        // What is left of a connection that was given up for another one.
+        if server.pointee.phase == .connecting { return end }
         let bytes = UnsafeRawPointer(loop.memory(of: buffer))
         var offset = from
         while offset < end {
@@ -186,7 +198,7 @@ extension Worker {
             case .message, .continuation, .invalid:
                 closeServer(index, .protocolViolation("unknown pkt from server during login"))
             }
-            guard servers.isLive(index, generation: generation) else { return end }
+            guard servers.isLive(index, generation: generation), server.pointee.phase != .connecting else { return end }
             offset = frame.end
             if server.pointee.phase == .ready { return offset }
         }
@@ -201,9 +213,14 @@ extension Worker {
             return closeServer(index, .protocolViolation("expected authentication request from server"))
         }
         switch tag {
-        case BackendTag.authentication: authenticationRequested(index, payload)
+        case BackendTag.authentication:
+            noteAnswer(index)
+            authenticationRequested(index, payload)
+        case BackendTag.negotiateProtocolVersion: versionNegotiated(index, payload)
         case BackendTag.errorResponse:
-            closeServer(index, .loginFailed(ErrorFields.parse(payload)))
+            let error = ErrorFields.parse(payload)
+            if refusesVersion(error), asksAgain(index, wasTold: true) { return }
+            closeServer(index, .loginFailed(error))
         case BackendTag.parameterStatus:
             guard let (name, value) = parseParameterStatus(payload) else { return }
             let isTracked = isTrackable(name)
@@ -221,6 +238,50 @@ extension Worker {
         case BackendTag.readyForQuery: loginEnded(index)
         default: return
         }
+    }
+
+    // MARK: The version
+
+    /// A server knows an older version than it was asked for (manual, 55.2.1).
+    private mutating func versionNegotiated(_ index: UInt32, _ payload: UnsafeRawBufferPointer) {
+        guard let login = servers[index].pointee.login, !login.isAnswered,
+            let (minorVersion, unknownOptions) = parseNegotiateProtocolVersion(payload),
+            minorVersion < login.minorVersion, unknownOptions == 0
+        else { return closeServer(index, .protocolViolation("bad protocol negotiation")) }
+        noteAnswer(index)
+    }
+
+    /// The server takes the version, or says which one it takes: its pool's next servers are asked for the same.
+    private func noteAnswer(_ index: UInt32) {
+        let server = servers[index]
+        guard let login = server.pointee.login, !login.isAnswered else { return }
+        login.isAnswered = true
+        pools[UInt32(server.pointee.pool)].pointee.serverMinorVersion = login.minorVersion
+    }
+
+    /// PostgreSQL up to 9.3.20, and poolers before they could negotiate, refuse a newer version as a feature that is
+    /// not supported or as a violation of the protocol.
+    private func refusesVersion(_ error: ErrorFields) -> Bool {
+        error.code.hasPrefix("0A") || error.code.hasPrefix("08")
+    }
+
+    /// A server has refused us, or just closed the connection, before anything else. If that may be for the version
+    /// that it was asked for, it is asked for 3.0, on a new connection; false when there is no reason to.
+    ///
+    /// - Parameter wasTold: it has refused the version with an error. A connection that is just closed speaks against
+    ///   the version only while no server of the pool has taken it.
+    mutating func asksAgain(_ index: UInt32, wasTold: Bool) -> Bool {
+        let server = servers[index]
+        guard let login = server.pointee.login, let address = server.pointee.address, !login.isAnswered,
+            login.minorVersion > 0
+        else { return false }
+        let isKnown = pools[UInt32(server.pointee.pool)].pointee.serverMinorVersion != nil
+        guard wasTold || !isKnown else { return false }
+        loop.close(server.pointee.socket, flushing: false)
+        server.pointee.socket = .none
+        server.pointee.framer = MessageFramer()
+        login.asksForOldest = true
+        return connect(index, address, login)
     }
 
     // MARK: Logged in

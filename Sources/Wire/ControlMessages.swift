@@ -47,6 +47,21 @@ public func parseBackendKeyData(_ payload: UnsafeRawBufferPointer) -> (processID
     return (processID, [UInt8](reader.rest()))
 }
 
+/// The minor version in a NegotiateProtocolVersion, and how many protocol options the server does not know.
+///
+/// PostgreSQL sends the whole version number, the manual speaks of the minor version alone: both are understood.
+public func parseNegotiateProtocolVersion(
+    _ payload: UnsafeRawBufferPointer
+) -> (minorVersion: Int, unknownOptions: Int)? {
+    var reader = ByteReader(payload)
+    guard let version = reader.int32(), let count = reader.int32(), count >= 0 else { return nil }
+    let major = version >> 16
+    guard major == 0 || major == StartupCode.majorVersion else { return nil }
+    for _ in 0..<count where reader.cString() == nil { return nil }
+    guard reader.remaining == 0 else { return nil }
+    return (Int(version & 0xffff), Int(count))
+}
+
 /// The transaction status in a ReadyForQuery: one of `TransactionStatus`.
 public func parseReadyForQuery(_ payload: UnsafeRawBufferPointer) -> UInt8? {
     var reader = ByteReader(payload)

@@ -35,6 +35,10 @@ def parameter(name: str, value: str) -> bytes:
     return message("S", string(name) + string(value))
 
 
+def negotiation(version: int, *options: str) -> bytes:
+    return message("v", struct.pack("!ii", version, len(options)) + b"".join(map(string, options)))
+
+
 def ready(status: str = "I") -> bytes:
     return message("Z", status.encode())
 
@@ -83,6 +87,10 @@ class FakeServer:
         self.parameters = {"server_version": "15.0", "client_encoding": "UTF8"}
         # Bytes before AuthenticationOk, behind it, and behind the last ParameterStatus.
         self.before_login = self.in_login = self.after_login = b""
+        # The protocol versions that it was asked for, and what it says, if anything, to one newer than 3.0.
+        self.asked: list[int] = []
+        self.newer_is_closed = False
+        self.newer_is_told = b""
         self.sessions: queue.Queue[Session] = queue.Queue()
         self.cancels: queue.Queue[bytes] = queue.Queue()
         self.opened: list[socket.socket] = []
@@ -110,6 +118,12 @@ class FakeServer:
                 self.cancels.put(packet[4:])
                 session.close()
                 return
+            self.asked.append(session.protocol)
+            if session.protocol > wire.PROTOCOL_3_0:
+                session.send(self.newer_is_told)
+                if self.newer_is_closed:
+                    session.close()
+                    return
             words = packet[4:].decode().split("\0")
             session.startup = dict(zip(words[0::2], words[1::2]))
             session.send(self.before_login + message("R", struct.pack("!i", 0)) + self.in_login)

@@ -7,7 +7,8 @@ import struct
 import pytest
 
 import wire
-from fakeserver import answer, error, ready
+from fakeserver import FakeServer, answer, error, negotiation, ready
+from waiting import wait_until
 from wire import CANCEL_REQUEST, PROTOCOL_3_0, query
 
 PROTOCOL_3_1 = PROTOCOL_3_0 + 1
@@ -159,3 +160,103 @@ def test_a_servers_long_key_moves_with_it_to_another_worker(weir_factory, fake):
         session.send(answer("1"))
         assert client.result().value == "1"
     assert fake.sessions.empty()
+
+
+# The version towards servers.
+
+
+def log_in(weir_factory, fake: FakeServer, **settings):
+    return weir_factory(databases={"app": f"host=127.0.0.1 port={fake.port}"}, **settings)
+
+
+def second_server(weir, fake: FakeServer) -> None:
+    """The first server ends, and the next one is opened."""
+    client = weir.connect()
+    fake.session().close()
+    weir.wait_for_pool(sv_idle=0)
+    client.send(query("select 1"))
+    session = fake.session()
+    session.expect("Q")
+    session.send(answer("1"))
+    assert client.result().value == "1"
+
+
+def test_servers_are_asked_for_3_2(weir_factory, fake):
+    fake.secret = bytes(32)
+    second_server(log_in(weir_factory, fake), fake)
+    assert fake.asked == [PROTOCOL_3_2, PROTOCOL_3_2]
+
+
+@pytest.mark.parametrize("version", [PROTOCOL_3_0, 0], ids=["whole", "minor"])
+def test_a_server_that_negotiates_an_older_version_is_believed(weir_factory, fake, version):
+    """PostgreSQL sends the whole number; the manual could be read as if it were the minor one."""
+    fake.newer_is_told = negotiation(version)
+    second_server(log_in(weir_factory, fake), fake)
+    assert fake.asked == [PROTOCOL_3_2, PROTOCOL_3_2]
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize(
+    "told",
+    [
+        error("0A000", "unsupported frontend protocol 3.2: server supports 1.0 to 3.0", "FATAL"),
+        error("08P01", "unsupported startup packet", "FATAL"),
+        b"",
+    ],
+    ids=["0A000", "08P01", "nothing"],
+)
+def test_a_server_that_cannot_negotiate_is_asked_for_3_0(weir_factory, fake, told):
+    """At once, so that no client hears of it, and the next server is asked for 3.0 first."""
+    fake.newer_is_told = told
+    fake.newer_is_closed = True
+    second_server(log_in(weir_factory, fake, server_login_retry=60), fake)
+    assert fake.asked == [PROTOCOL_3_2, PROTOCOL_3_0, PROTOCOL_3_0]
+
+
+def test_other_refusals_are_not_taken_for_the_versions(weir_factory, fake):
+    fake.newer_is_told = error("53300", "too many connections already", "FATAL")
+    fake.newer_is_closed = True
+    with pytest.raises(wire.ServerError) as raised:
+        log_in(weir_factory, fake).connect()
+    assert raised.value.sqlstate == "53300"
+    assert fake.asked == [PROTOCOL_3_2]
+
+
+def test_a_server_that_refuses_both_versions_is_heard(weir_factory, fake):
+    """Nothing is learnt from it: when it has recovered it is asked for the newest version again."""
+    fake.before_login = error("08P01", "not today", "FATAL")
+    weir = log_in(weir_factory, fake)
+    with pytest.raises(wire.ServerError) as raised:
+        weir.connect()
+    assert (raised.value.sqlstate, raised.value.message) == ("08P01", "not today")
+    assert fake.asked == [PROTOCOL_3_2, PROTOCOL_3_0]
+    fake.before_login = b""
+
+    def can_log_in() -> bool:
+        try:
+            return bool(weir.connect())
+        except wire.ServerError:
+            return False
+
+    wait_until(can_log_in, "a login succeeds")
+    assert fake.asked[2:] == [PROTOCOL_3_2]
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        negotiation(PROTOCOL_3_2),
+        negotiation(PROTOCOL_3_2 + 1),
+        negotiation(0x00040000),
+        negotiation(PROTOCOL_3_0, "_pq_.never_asked_for"),
+        wire.message("v"),
+        wire.message("v", b"\0\3\0\0\x7f\xff\xff\xff"),
+        negotiation(PROTOCOL_3_0) * 2,
+    ],
+    ids=["the same", "newer", "4.0", "an option", "empty", "a false count", "twice"],
+)
+def test_a_negotiation_that_makes_no_sense_ends_the_login(weir_factory, fake, told):
+    fake.newer_is_told = told
+    with pytest.raises(wire.ServerError) as raised:
+        log_in(weir_factory, fake).connect()
+    assert raised.value.sqlstate == "08001" and "bad protocol negotiation" in raised.value.detail

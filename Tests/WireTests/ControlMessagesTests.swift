@@ -173,4 +173,28 @@ struct ParserCase: Sendable, CustomTestStringConvertible {
         #expect(execute?.rowsMax == -1)
         #expect(withExactBytes([0x58]) { parseReadyForQuery($0) } == nil)
     }
+
+    private static let negotiations: [(bytes: [UInt8], minor: Int, unknown: Int)] = [
+        (payload { $0.negotiateProtocolVersion(minor: 0, unknownOptions: []) }, 0, 0),
+        (payload { $0.negotiateProtocolVersion(minor: 2, unknownOptions: ["_pq_.a", "_pq_.b"]) }, 2, 2),
+        ([0, 0, 0, 2, 0, 0, 0, 0], 2, 0),
+    ]
+
+    @Test("a negotiation tells the minor version, whole or alone, and the unknown options", arguments: negotiations)
+    func negotiation(bytes: [UInt8], minor: Int, unknown: Int) {
+        let read = withExactBytes(bytes) { parseNegotiateProtocolVersion($0) }
+        #expect(read?.minorVersion == minor)
+        #expect(read?.unknownOptions == unknown)
+    }
+
+    @Test(
+        "a negotiation of another major version, or whose options are not there, is malformed",
+        arguments: [
+            [], [0, 3, 0, 0], [0, 4, 0, 0, 0, 0, 0, 0], [0xff, 0xff, 0, 0, 0, 0, 0, 0],
+            [0, 3, 0, 0, 0xff, 0xff, 0xff, 0xff], [0, 3, 0, 0, 0x7f, 0xff, 0xff, 0xff, 0], [0, 3, 0, 0, 0, 0, 0, 0, 0],
+            [0, 3, 0, 0, 0, 0, 0, 1, 65],
+        ] as [[UInt8]])
+    func badNegotiation(bytes: [UInt8]) {
+        #expect(withExactBytes(bytes) { parseNegotiateProtocolVersion($0) } == nil)
+    }
 }

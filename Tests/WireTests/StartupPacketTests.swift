@@ -47,6 +47,13 @@ import Testing
         #expect(message.value("user") == "b")
     }
 
+    @Test(
+        "the newest version that both know is spoken, and 3.1 is none",
+        arguments: [(0, 0), (1, 0), (2, 2), (3, 2), (9999, 2), (65535, 2)])
+    func spoken(asked: Int, spoken: Int) {
+        #expect(spokenMinorVersion(askedFor: asked) == spoken)
+    }
+
     @Test("newer minor versions of protocol 3 are accepted", arguments: [0, 2, 9999, 65535])
     func minorVersions(minor: Int) throws {
         let bytes = written { $0.startup(minorVersion: minor, parameters: [("user", "alice")]) }

@@ -8,6 +8,7 @@ public func fuzzControlMessages(_ start: UnsafePointer<UInt8>?, _ count: Int) ->
     let payload = UnsafeRawBufferPointer(start: start, count: count)
     _ = parseParameterStatus(payload)
     _ = parseBackendKeyData(payload)
+    _ = parseNegotiateProtocolVersion(payload)
     _ = parseReadyForQuery(payload)
     _ = parseAuthentication(payload)
     _ = parseSASLInitialResponse(payload)
