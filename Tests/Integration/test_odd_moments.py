@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+
+import psycopg
 import pytest
 
 import wire
 from fakeserver import FakeServer, Session, answer, complete, error, notice, parameter, ready, row
+from postgres import REPLICATION_ROLE, as_unprivileged, binary, free_port, give_to_unprivileged
 from waiting import wait_until
 from wire import extended, query
 
@@ -272,3 +277,56 @@ def test_who_a_session_becomes_is_not_told_to_others(weir_factory, postgres):
         first.query("rollback")
     finally:
         postgres.sql("alter role other nosuperuser")
+
+
+@pytest.fixture
+def real_standby(weir_factory, postgres):
+    """A Weir in front of a standby that was made from the tests' PostgreSQL, and the standby's address."""
+    weir = weir_factory(start=False)
+    folder, port = f"{weir.directory}/standby", free_port()
+    postgres.sql("checkpoint")
+    source = postgres.address(REPLICATION_ROLE)
+    command = [binary("pg_basebackup"), "-D", folder, "-X", "fetch", "-c", "fast", "-d", source]
+    subprocess.run(as_unprivileged(command), check=True, cwd="/", capture_output=True)
+    with open(f"{folder}/standby.signal", "w"):
+        give_to_unprivileged(f"{folder}/standby.signal")
+    options = ["-c", f"port={port}", "-c", f"unix_socket_directories={weir.directory}"]
+    process = subprocess.Popen(
+        as_unprivileged([binary("postgres"), "-D", folder, *options]),
+        cwd="/",
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    address = f"host=127.0.0.1 port={port} user=postgres dbname=app"
+
+    def answers() -> bool:
+        assert process.poll() is None, "the standby did not start"
+        try:
+            psycopg.connect(address, connect_timeout=5).close()
+            return True
+        except psycopg.OperationalError:
+            return False
+
+    try:
+        wait_until(answers, "the standby accepts connections", 30)
+        weir.databases["app"] = weir.server(port)
+        yield weir.start(), address
+    finally:
+        process.send_signal(signal.SIGQUIT)
+        process.wait(30)
+
+
+def test_the_promotion_of_a_standby_is_heard(real_standby):
+    """PostgreSQL tells of it with the next answer, to that client through Weir, and Weir to later ones."""
+    weir, address = real_standby
+    client = weir.connect()
+    assert client.parameters["in_hot_standby"] == "on"
+    with pytest.raises(wire.ServerError) as raised:
+        client.query("create table nothing ()")
+    assert raised.value.sqlstate == "25006"
+    with psycopg.connect(address, autocommit=True) as connection:
+        assert connection.execute("select pg_promote()").fetchone() == (True,)
+    assert client.value("select 1") == 1
+    assert client.parameters["in_hot_standby"] == "off"
+    wait_until(lambda: told(weir) == {"off"}, "new clients hear of the promotion")
+    client.query("create table something ()")
