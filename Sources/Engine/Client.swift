@@ -141,6 +141,8 @@ struct Client: ~Copyable {
     var statements = ClientStatements()
     /// Its unnamed statement, if it may still use that: it was prepared, and not bound at once.
     var unnamedStatement: StatementID?
+    /// The number of its unnamed statement, kept or not; 0 when it has none.
+    var unnamedNumber: UInt64 = 0
     var cancelKey = CancelKey.none
     /// When it began to wait, or last sent a request, or became idle.
     var activeAt: Int64

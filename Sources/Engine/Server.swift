@@ -88,9 +88,8 @@ struct Server: ~Copyable {
     var gather = Gather()
     /// The statements that were prepared on it under names of ours.
     var statements = ServerStatements()
-    /// The identifier of the client that has last prepared or closed the unnamed statement on it; 0 after a simple
-    /// query, which leaves none.
-    var unnamedStatementOf: UInt64 = 0
+    /// Which unnamed statement was last prepared on it, by number; 0 after a simple query or a Close, which leave none.
+    var unnamedNumber: UInt64 = 0
     /// The names that the client gave or closed in messages that have not been answered, in their order.
     var namesUnderWay = NamesUnderWay()
     /// The errors that take the place of the server's, in the order of the messages that stand for them.

@@ -98,7 +98,7 @@ extension Worker {
         }
         sendToServer(serverIndex, writer)
         server.pointee.owed.sentQuery(.settings)
-        server.pointee.unnamedStatementOf = 0
+        server.pointee.unnamedNumber = 0
         server.pointee.hasOwnError = false
         if client.pointee.hasConfirmedSettings { return true }
         client.pointee.wait = .settings
@@ -259,7 +259,7 @@ extension Worker {
         writer.query(query)
         let server = servers[serverIndex]
         server.pointee.owed.sentQuery(origin)
-        server.pointee.unnamedStatementOf = 0
+        server.pointee.unnamedNumber = 0
         server.pointee.hasOwnError = false
         server.pointee.activeAt = now
         sendToServer(serverIndex, writer)

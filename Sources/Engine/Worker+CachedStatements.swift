@@ -72,8 +72,7 @@ extension Worker {
         } else {
             server.pointee.owed.sent(.parse, .statement)
             server.pointee.owed.sent(.parse, .client)
-            server.pointee.unnamedStatementOf = clients[index].pointee.identifier
-            forgetUnnamed(index)
+            newUnnamed(index, serverIndex)
             forgetCached(index)
             for (statement, text) in [(standIn, "SELECT 1"), ("", "DEALLOCATE \"\(standIn)\"")] {
                 writer.begin(FrontendTag.parse)

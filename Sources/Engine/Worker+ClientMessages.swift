@@ -17,8 +17,8 @@ extension Worker {
         case FrontendTag.query:
             if isQueryProtocolForbidden || server.pointee.owed.isFull { return false }
             server.pointee.owed.sentQuery(.client)
-            server.pointee.unnamedStatementOf = 0
-            if client.pointee.unnamedStatement != nil { forgetUnnamed(UInt32(server.pointee.client)) }
+            server.pointee.unnamedNumber = 0
+            if client.pointee.unnamedNumber != 0 { forgetUnnamed(UInt32(server.pointee.client)) }
             if server.pointee.transactionStatus != TransactionStatus.idle {
                 noteCommit(bytes, available: available, headerBytes: MessageFramer.headerBytes, server)
             }

@@ -69,7 +69,7 @@ extension Worker {
             let socket = servers[serverIndex].pointee.socket
             if offset > run { loop.send(socket, buffer: buffer, offset: run, count: offset - run) }
             if frame.tag == FrontendTag.parse {
-                servers[serverIndex].pointee.unnamedStatementOf = 0
+                servers[serverIndex].pointee.unnamedNumber = 0
                 return refuse(serverIndex, frame, error)
             }
             refuseQuery(serverIndex, frame, error)

@@ -51,7 +51,7 @@ extension Worker {
             case .inventedParse, .inventedClose: undoName(server)
             case .refusal: if !server.pointee.refusals.isEmpty { server.pointee.refusals.removeFirst() }
             case .unnamedParse:
-                server.pointee.unnamedStatementOf = 0
+                server.pointee.unnamedNumber = 0
                 if server.pointee.client >= 0 { forgetUnnamed(UInt32(server.pointee.client)) }
             case .close(let statement): server.pointee.statements.restore(StatementID(rawValue: statement))
             }

@@ -36,7 +36,7 @@ extension Worker {
             if servers[serverIndex].pointee.owed.awaitsClientReady { return .waits(.answers) }
             forgetUnnamed(index)
             forgetCached(index)
-            servers[serverIndex].pointee.unnamedStatementOf = 0
+            servers[serverIndex].pointee.unnamedNumber = 0
             return parse(index, serverIndex, frame, buffer, payload, run: run, offset: offset)
         }
         let outcome = lookAtText(index, frame, buffer, bytes, run: run, offset: offset)
@@ -70,8 +70,7 @@ extension Worker {
         let server = servers[serverIndex]
         pools[UInt32(client.pointee.pool)].pointee.totals.clientParses &+= 1
         server.pointee.owed.sent(.parse, .client)
-        server.pointee.unnamedStatementOf = client.pointee.identifier
-        forgetUnnamed(index)
+        newUnnamed(index, serverIndex)
         guard let payload, next != FrontendTag.bind else { return }
         client.pointee.unnamedStatement = statements.intern(UnsafeRawBufferPointer(rebasing: payload.dropFirst()))
     }
@@ -93,7 +92,8 @@ extension Worker {
                 return refuse(serverIndex, frame, error)
             }
         }
-        if server.pointee.unnamedStatementOf == client.pointee.identifier {
+        let number = client.pointee.unnamedNumber
+        if number != 0, server.pointee.unnamedNumber == number {
             server.pointee.owed.sent(message, .client)
             return .pass
         }
@@ -102,7 +102,7 @@ extension Worker {
             client.pointee.dropsMessage = !isWhole
             return refuse(serverIndex, frame, noUnnamedStatement)
         }
-        server.pointee.unnamedStatementOf = client.pointee.identifier
+        server.pointee.unnamedNumber = number
         sendUnnamed(serverIndex, id)
         server.pointee.owed.sent(message, .client)
         return .rewritten(next: offset)
@@ -112,13 +112,23 @@ extension Worker {
     mutating func closeUnnamed(_ index: UInt32, _ serverIndex: UInt32) {
         let server = servers[serverIndex]
         server.pointee.owed.sent(.close, .client)
-        server.pointee.unnamedStatementOf = clients[index].pointee.identifier
+        server.pointee.unnamedNumber = 0
         forgetUnnamed(index)
+    }
+
+    /// The client has a new unnamed statement, which is the server's. Each has a number of its own: a server may still
+    /// have one that the client has replaced on another server.
+    mutating func newUnnamed(_ index: UInt32, _ serverIndex: UInt32) {
+        forgetUnnamed(index)
+        lastUnnamedNumber &+= 1
+        clients[index].pointee.unnamedNumber = lastUnnamedNumber
+        servers[serverIndex].pointee.unnamedNumber = lastUnnamedNumber
     }
 
     /// The client has no unnamed statement any more.
     mutating func forgetUnnamed(_ index: UInt32) {
         let client = clients[index]
+        client.pointee.unnamedNumber = 0
         guard let id = client.pointee.unnamedStatement else { return }
         client.pointee.unnamedStatement = nil
         statements.release(id)

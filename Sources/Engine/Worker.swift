@@ -108,6 +108,8 @@ struct Worker: ~Copyable {
     var serverStatementsMax = 0
     var clientStatementsMax = 0
     var cachesUnnamed = false
+    /// Numbers the unnamed statements of this worker's clients.
+    var lastUnnamedNumber: UInt64 = 0
     var randomState = SystemRandomNumberGenerator()
 
     init(shared: Shared, number: Int, loop: consuming EventLoop, snapshot: ConfigurationSnapshot) {

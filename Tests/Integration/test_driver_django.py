@@ -39,16 +39,13 @@ def test_django_binds_and_prepares_on_the_server(small):
     same_through_weir(small, COMMAND, "everyday", STEPS, {"BINDING": "server"})
 
 
-@pytest.mark.skip(reason="needs session settings that follow the client")
 def test_django_set(small):
     same_through_weir(small, COMMAND, "set", {"schema", "set", "reset"})
 
 
-@pytest.mark.skip(reason="needs LISTEN in transaction mode")
 def test_django_listen(small):
     same_through_weir(small, COMMAND, "listen", {"schema", "heard", "still"})
 
 
-@pytest.mark.skip(reason="needs servers held for their client's state")
 def test_django_hold(small):
     same_through_weir(small, COMMAND, "hold", {"schema", "server-side cursor with hold"})

@@ -36,11 +36,9 @@ def test_asyncpg_copies_and_prepares(small):
     same_through_weir(small, COMMAND, "copy", {"copy", "prepared", "binary"})
 
 
-@pytest.mark.skip(reason="needs session settings that follow the client")
 def test_asyncpg_set(small):
     same_through_weir(small, COMMAND, "set", {"set", "reset"})
 
 
-@pytest.mark.skip(reason="needs LISTEN in transaction mode")
 def test_asyncpg_listen(small):
     same_through_weir(small, COMMAND, "listen", {"heard", "still"})

@@ -76,36 +76,29 @@ def test_libpq(small, libpq):
     same_through_weir(small, libpq, "everyday", EVERYDAY | {"types"})
 
 
-@pytest.mark.skip(reason="needs DEALLOCATE of statements prepared by the protocol")
 def test_pgx_hold_deallocate(small, pgx):
     same_through_weir(small, pgx, "deallocate", {"prepared", "prepared again", "more than the cache holds"})
 
 
-@pytest.mark.skip(reason="needs session settings that follow the client")
 def test_pgx_set(small, pgx):
     same_through_weir(small, pgx, "set", {"set", "reset"})
 
 
-@pytest.mark.skip(reason="needs session settings that follow the client")
 def test_libpq_set(small, libpq):
     same_through_weir(small, libpq, "set", {"set", "reset"})
 
 
-@pytest.mark.skip(reason="needs LISTEN in transaction mode")
 def test_pgx_listen(small, pgx):
     same_through_weir(small, pgx, "listen", {"heard", "still"})
 
 
-@pytest.mark.skip(reason="needs LISTEN in transaction mode")
 def test_libpq_listen(small, libpq):
     same_through_weir(small, libpq, "listen", {"heard", "still"})
 
 
-@pytest.mark.skip(reason="needs servers held for their client's state")
 def test_pgx_hold(small, pgx):
     same_through_weir(small, pgx, "hold", HOLD)
 
 
-@pytest.mark.skip(reason="needs servers held for their client's state")
 def test_libpq_hold(small, libpq):
     same_through_weir(small, libpq, "hold", HOLD)

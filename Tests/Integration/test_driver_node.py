@@ -43,17 +43,14 @@ def test_node_postgres(small):
     same_through_weir(small, COMMAND, "everyday", steps, ENV)
 
 
-@pytest.mark.skip(reason="needs session settings that follow the client")
 def test_node_postgres_set(small):
     same_through_weir(small, COMMAND, "set", {"set", "reset"}, ENV)
 
 
-@pytest.mark.skip(reason="needs LISTEN in transaction mode")
 def test_node_postgres_listen(small):
     same_through_weir(small, COMMAND, "listen", {"heard", "still"}, ENV)
 
 
-@pytest.mark.skip(reason="needs servers held for their client's state")
 def test_node_postgres_hold(small):
     steps = {"temporary table", "advisory lock", "cursor with hold", "sql prepare", "beside a holder"}
     same_through_weir(small, COMMAND, "hold", steps, ENV)

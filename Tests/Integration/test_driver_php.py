@@ -47,22 +47,18 @@ def test_pdo(small):
     same_through_weir(small, COMMAND, "everyday", steps)
 
 
-@pytest.mark.skip(reason="needs DEALLOCATE of statements prepared by the protocol")
 def test_pdo_hold_deallocate(small):
     same_through_weir(small, COMMAND, "deallocate", {"cursor", "prepared anew"})
 
 
-@pytest.mark.skip(reason="needs session settings that follow the client")
 def test_pdo_set(small):
     same_through_weir(small, COMMAND, "set", {"set", "reset"})
 
 
-@pytest.mark.skip(reason="needs LISTEN in transaction mode")
 def test_pdo_listen(small):
     same_through_weir(small, COMMAND, "listen", {"heard", "still"})
 
 
-@pytest.mark.skip(reason="needs servers held for their client's state")
 def test_pdo_hold(small):
     steps = {"temporary table", "advisory lock", "cursor with hold", "sql prepare", "beside a holder"}
     same_through_weir(small, COMMAND, "hold", steps)

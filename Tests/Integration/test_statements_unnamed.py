@@ -67,6 +67,44 @@ def test_an_unnamed_statement_is_found_on_another_server(weir_factory):
     assert run(one).rows != first
 
 
+class Holder:
+    """Keeps a server busy and leaves its unnamed statement alone: a simple query would take that away."""
+
+    STATEMENTS = {"begin": "begin", "process": "select pg_backend_pid()::text", "commit": "commit"}
+
+    def __init__(self, weir):
+        self.client = weir.connect()
+        for name, sql in self.STATEMENTS.items():
+            self.client.exchange(parse(sql, name) + sync())
+
+    def do(self, name: str):
+        return self.client.exchange(bind(name=name) + RUN).rows
+
+    def hold(self) -> str:
+        self.do("begin")
+        return self.do("process")[0][0]
+
+
+def test_an_older_unnamed_statement_of_the_same_client_on_another_server_is_not_used(weir_factory):
+    weir = weir_factory(default_pool_size=2)
+    one = weir.connect()
+    first, second = Holder(weir), Holder(weir)
+    by_process = {first.hold(): first, second.hold(): second}
+    assert len(by_process) == 2
+
+    def on(process: str, ask):
+        """Asks while all servers but this one are busy."""
+        by_process[process].do("commit")
+        result = ask()
+        assert by_process[process].hold() == process
+        return result
+
+    here, there = by_process
+    on(here, lambda: prepare(one, "select 'older'"))
+    on(there, lambda: prepare(one, "select 'newer'"))
+    assert on(here, lambda: run(one)).rows == [["newer"]]
+
+
 @pytest.mark.parametrize("ending", ["simple query", "close", "another statement", "a statement with an error"])
 def test_an_unnamed_statement_ends_as_it_does_in_postgresql(pair, ending):
     one, two = pair
@@ -162,3 +200,13 @@ def test_a_statement_that_was_skipped_is_not_taken_for_prepared(pair):
     assert failed.types == "EZ"
     two.query("select 1")
     assert run(one).errors[0].sqlstate == "26000"
+
+
+@pytest.mark.parametrize("name", ["", "l"])
+def test_what_stands_before_a_listen_is_sent_once(weir_factory, table, name):
+    client = weir_factory(default_pool_size=1).connect()
+    client.exchange(parse("listen somebody", name) + sync())
+    insert = parse(f"insert into {table} values (1)", "insert") + bind(name="insert") + execute()
+    result = client.exchange(insert + bind(name=name) + execute() + sync())
+    assert not result.errors, result.errors
+    assert result.types == "12C2CZ"
