@@ -154,7 +154,7 @@ def transactions(me: int, shelf: Shelf) -> None:
     left = Book.objects.filter(shelf=shelf, title__in=["stays", "goes", "stays too", "lost"]).order_by("title")
     say(me, "atomic", after, titles(left))
     # All clients count the same row up.
-    shared, _ = Shelf.objects.get_or_create(name="shared", defaults={"owner": 0})
+    shared, _ = Shelf.objects.get_or_create(name="shared", defaults={"owner": 1000})
     for _ in range(10):
         with transaction.atomic():
             locked = Shelf.objects.select_for_update().get(pk=shared.pk)
