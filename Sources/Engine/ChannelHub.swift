@@ -12,11 +12,18 @@ import Pooling
 
 /// One database's channels in one worker.
 final class ChannelHub {
+    /// A channel of this worker's clients.
+    struct Subscription {
+        /// Under which the owner was asked for it: an answer to an earlier wish has another one.
+        let serial: UInt64
+        /// Who listens to it, or may after its transaction.
+        var clients: [UInt32] = []
+        /// The listening connection is sure to listen to it.
+        var isReady = false
+    }
+
     let database: String
-    /// This worker's clients that listen to a channel, or may after their transaction.
-    var subscribers: [String: [UInt32]] = [:]
-    /// The channels that the listening connection is sure to listen to.
-    var ready: Set<String> = []
+    var subscriptions: [String: Subscription] = [:]
 
     // What only the owner has.
     var channels = ListenerChannels()
@@ -24,12 +31,14 @@ final class ChannelHub {
     var server: Int32 = -1
     var isLoggedIn = false
     /// The pool in whose place it is opened: that of the client that asked last.
-    var pool = -1
+    var pool: PoolKey?
     /// The error in reply to the command that is being answered.
     var error: Refusal?
-    /// When it may be opened again.
+    /// When it may be opened again, or asked again for what it refused.
     var retryAt: Int64 = 0
     var retryAfter: Int64 = ChannelHub.retryAfterMin
+    /// The connection has refused channels that clients listen to.
+    var hasRefused = false
     /// Since when nobody wants any channel.
     var unusedSince: Int64 = 0
 
@@ -40,4 +49,6 @@ final class ChannelHub {
     static var unusedMax: Int64 { 10_000_000 }
 
     init(database: String) { self.database = database }
+
+    func isReady(_ channel: String) -> Bool { subscriptions[channel]?.isReady ?? false }
 }

@@ -152,10 +152,8 @@ extension Worker {
         let client = clients[clientIndex]
         let server = servers[serverIndex]
         client.pointee.server = -1
+        if client.pointee.notifications != nil { partChannels(clientIndex, server.pointee.question?.effects) }
         forgetSession(server)
-        if client.pointee.notifications?.tentative.isEmpty == false {
-            settleChannels(clientIndex, [], isListening: { _ in false }, unlistens: false)
-        }
         if !client.pointee.retry.isNone { dropRetry(client) }
         server.pointee.client = -1
         server.pointee.isRetrying = false

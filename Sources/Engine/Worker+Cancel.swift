@@ -72,11 +72,11 @@ extension Worker {
             return answer(requester)
         }
         if client.pointee.wait == .server {
-            refuseWaiting(
-                place.slot,
-                ErrorFields(
-                    code: SQLState.queryCanceled, message: "canceling statement due to user request",
-                    detail: "The statement was waiting for a server connection."))
+            refuseWaiting(place.slot, canceled("The statement was waiting for a server connection."))
+            return answer(requester)
+        }
+        if client.pointee.wait == .listener {
+            failListen(place.slot, canceled("The statement was waiting for the connection that listens."))
             return answer(requester)
         }
         guard client.pointee.server >= 0, isCancelable(UInt32(client.pointee.server)),
@@ -86,6 +86,11 @@ extension Worker {
             return answer(requester)
         }
         cancelQuery(ofServer: UInt32(client.pointee.server), requester: requester)
+    }
+
+    private func canceled(_ detail: String) -> ErrorFields {
+        ErrorFields(
+            code: SQLState.queryCanceled, message: "canceling statement due to user request", detail: detail)
     }
 
     /// Whether a server works on something of its client's. What a replication client's server does is not looked at;

@@ -166,6 +166,7 @@ extension Worker {
                         client.pointee.wait = reason
                         loop.retain(buffer)
                         hold(index, buffer, from: offset, end: end)
+                        if reason == .listener { lendServer(ofListening: index) }
                         return end
                     case .needs(let count):
                         if offset > run {

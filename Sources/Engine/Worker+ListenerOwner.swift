@@ -7,31 +7,26 @@ import Wire
 
 extension Worker {
     /// A worker wants a channel of a database that this one owns.
-    mutating func channelWanted(_ database: String, pool: Int, _ channel: String, worker: Int) {
+    mutating func channelWanted(_ database: String, pool: Int, _ channel: String, worker: Int, serial: UInt64) {
         let hub = channelHubs[database] ?? ChannelHub(database: database)
         channelHubs[database] = hub
-        hub.pool = pool
-        if hub.channels.want(channel, worker: worker) {
-            return tell(worker, .channelReady(database: database, channel: channel, wasLost: false))
+        if let key = shared.poolKey(identity: pool) { hub.pool = key }
+        if hub.channels.want(channel, worker: worker, serial: serial) {
+            return tell(worker, .channelReady(database: database, channel: channel, serial: serial, wasLost: false))
         }
-        listen(hub)
+        guard hub.server < 0 else { return listen([channel], hub) }
+        if now >= hub.retryAt { openListener(hub) }
     }
 
     mutating func channelGivenUp(_ database: String, _ channel: String, worker: Int) {
         guard let hub = channelHubs[database], hub.channels.giveUp(channel, worker: worker) else { return }
         hub.unusedSince = now
-        guard hub.isLoggedIn else { return }
-        send(.unlisten(channel), hub)
+        if hub.isLoggedIn { send(.unlisten(channel), hub) }
     }
 
-    /// Sends what has to be listened to, or opens the connection for it.
-    private mutating func listen(_ hub: ChannelHub) {
-        guard hub.server >= 0 else {
-            if now >= hub.retryAt { openListener(hub) }
-            return
-        }
+    private mutating func listen(_ channels: [String], _ hub: ChannelHub) {
         guard hub.isLoggedIn else { return }
-        for channel in hub.channels.names where hub.channels.needsListen(channel) { send(.listen(channel), hub) }
+        for channel in channels where hub.channels.needsListen(channel) { send(.listen(channel), hub) }
     }
 
     private mutating func send(_ command: ListenerChannels.Command, _ hub: ChannelHub) {
@@ -40,12 +35,18 @@ extension Worker {
     }
 
     private mutating func openListener(_ hub: ChannelHub) {
-        guard let key = shared.poolKey(identity: hub.pool),
+        guard let key = hub.pool,
             let options = configuration.value.database(named: key.database)
         else { return listenerFailed(hub, noServer("the database is not configured any more")) }
         let poolIndex = pool(for: key, options)
+        if let bound = boundOfOne(pools[poolIndex].pointee.pool.bounds) {
+            return listenerFailed(hub, noServer("\(bound) is 1, and clients need a connection too"))
+        }
         switch makeDedicatedServer(
-            poolIndex, for: .listener, parameters: [(name: "application_name", value: "weir listener")])
+            poolIndex, for: .listener,
+            parameters: [
+                (name: "application_name", value: "weir listener"), (name: "client_encoding", value: "UTF8"),
+            ])
         {
         case .paused: hub.retryAt = now + ChannelHub.retryAfterMin
         case .full(let error): listenerFailed(hub, noServer(error.message))
@@ -55,6 +56,12 @@ extension Worker {
             hub.error = nil
             connectDedicatedServer(server)
         }
+    }
+
+    /// What allows one connection only: if it were the one that listens, no client would ever have a server.
+    private func boundOfOne(_ bounds: PoolBounds) -> String? {
+        if bounds.database.limit == 1 { return "max_db_connections" }
+        return bounds.user.limit == 1 ? "max_user_connections" : nil
     }
 
     private func noServer(_ cause: String) -> ErrorFields {
@@ -67,9 +74,22 @@ extension Worker {
     private mutating func listenerFailed(_ hub: ChannelHub, _ error: ErrorFields) {
         hub.retryAt = now + hub.retryAfter
         hub.retryAfter = min(hub.retryAfter * 2, ChannelHub.retryAfterMax)
-        for outcome in hub.channels.failed() {
-            for worker in outcome.workers {
-                tell(worker, .channelFailed(database: hub.database, channel: outcome.channel, error: error))
+        hub.unusedSince = now
+        for outcome in hub.channels.failed() { tell(outcome, hub, error) }
+    }
+
+    /// Tells those who want a channel what became of it.
+    private mutating func tell(_ outcome: ListenerChannels.Outcome, _ hub: ChannelHub, _ error: ErrorFields?) {
+        for (worker, serial) in outcome.workers {
+            if let error {
+                tell(
+                    worker,
+                    .channelFailed(database: hub.database, channel: outcome.channel, serial: serial, error: error))
+            } else {
+                tell(
+                    worker,
+                    .channelReady(
+                        database: hub.database, channel: outcome.channel, serial: serial, wasLost: outcome.wasLost))
             }
         }
     }
@@ -81,25 +101,30 @@ extension Worker {
         case .loggedIn:
             hub.isLoggedIn = true
             hub.retryAfter = ChannelHub.retryAfterMin
-            listen(hub)
+            listen(hub.channels.needingListen, hub)
         case .notification(let message): passOn(hub, message)
         case .failed(let error): hub.error = Refusal(error)
-        case .answered:
-            let error = hub.error
-            hub.error = nil
-            guard let outcome = hub.channels.answered(hasFailed: error != nil) else { return }
-            for worker in outcome.workers {
-                tell(
-                    worker,
-                    error.map { .channelFailed(database: hub.database, channel: outcome.channel, error: $0.error) }
-                        ?? .channelReady(database: hub.database, channel: outcome.channel, wasLost: outcome.wasLost))
-            }
+        case .answered: listenerAnswered(hub)
         case .ended(let reason): listenerEnded(hub, reason)
         }
     }
 
+    private mutating func listenerAnswered(_ hub: ChannelHub) {
+        let error = hub.error?.error
+        hub.error = nil
+        guard let outcome = hub.channels.answered(hasFailed: error != nil) else { return }
+        if error != nil {
+            hub.unusedSince = now
+            // A standby refuses LISTEN until it is promoted: it is asked again.
+            hub.hasRefused = true
+            hub.retryAt = now + ChannelHub.retryAfterMax
+        }
+        tell(outcome, hub, error)
+    }
+
     private mutating func listenerEnded(_ hub: ChannelHub, _ reason: ServerCloseReason) {
         hub.server = -1
+        hub.hasRefused = false
         hub.channels.lost()
         for worker in 0..<shared.workerCount { tell(worker, .channelsLost(database: hub.database)) }
         if hub.isLoggedIn {
@@ -110,7 +135,10 @@ extension Worker {
         }
     }
 
-    mutating func channelsLost(_ database: String) { channelHubs[database]?.ready.removeAll() }
+    mutating func channelsLost(_ database: String) {
+        guard let hub = channelHubs[database] else { return }
+        for channel in hub.subscriptions.keys { hub.subscriptions[channel]?.isReady = false }
+    }
 
     private mutating func passOn(_ hub: ChannelHub, _ message: UnsafeRawBufferPointer) {
         // Tag, length and process id come before the channel's name.
@@ -129,9 +157,12 @@ extension Worker {
                 if hub.server >= 0, now - hub.unusedSince > ChannelHub.unusedMax {
                     closeServer(UInt32(hub.server), .idleTimeout)
                 }
-                if hub.server < 0, hub.subscribers.isEmpty { channelHubs[hub.database] = nil }
-            } else if hub.server < 0, now >= hub.retryAt {
-                openListener(hub)
+                if hub.server < 0, hub.subscriptions.isEmpty { channelHubs[hub.database] = nil }
+            } else if now >= hub.retryAt {
+                if hub.server < 0 { openListener(hub) }
+                guard hub.hasRefused else { continue }
+                hub.hasRefused = false
+                listen(hub.channels.needingListen, hub)
             }
         }
     }

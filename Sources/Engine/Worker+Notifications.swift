@@ -42,68 +42,103 @@ extension Worker {
     /// A client is about to send these LISTENs.
     mutating func prepareChannels(_ effects: SessionEffects, _ index: UInt32) -> ChannelReadiness {
         guard effects.listens else { return .ready }
-        let client = clients[index]
-        if let error = client.pointee.channelError {
-            client.pointee.channelError = nil
-            return .failed(error.error)
-        }
-        let pool = pools[UInt32(client.pointee.pool)]
+        if effects.hasUnreadableChannel { return .failed(unreadableChannel) }
+        if let error = takeChannelError(index) { return .failed(error) }
+        let pool = pools[UInt32(clients[index].pointee.pool)]
         let hub = madeChannelHub(pool.pointee.key.database)
-        let own = client.pointee.notifications ?? ClientChannels()
-        client.pointee.notifications = own
-        var isReady = true
-        for case .listen(let channel) in effects.channels {
-            if own.tryOut(channel) { hub.subscribers[channel, default: []].append(index) }
-            if !hub.ready.contains(channel) {
-                isReady = false
-                client.pointee.wait = .listener
-                tell(
-                    owner(of: hub.database),
-                    .channelWanted(
-                        database: hub.database, pool: pool.pointee.pool.bounds.identity, channel: channel,
-                        worker: number))
-            }
+        let own = clients[index].pointee.notifications ?? ClientChannels()
+        clients[index].pointee.notifications = own
+        let names = effects.listenedChannels
+        guard let news = own.await(names) else { return .failed(tooManyChannels) }
+        for channel in news {
+            let subscription = ChannelHub.Subscription(serial: shared.nextIdentifier())
+            hub.subscriptions[channel, default: subscription].clients.append(index)
         }
-        if isReady || areChannelsReady(index, hub) {
-            client.pointee.wait = .none
-            return .ready
+        wantChannels(index, hub, pool.pointee.pool.bounds.identity)
+        if let error = takeChannelError(index) { return .failed(error) }
+        guard areChannelsReady(index, hub) else { return .waits }
+        own.passedOn(names)
+        return .ready
+    }
+
+    /// Asks for what the listening connection does not have yet. The owner may be this worker, and answer within the call.
+    private mutating func wantChannels(_ index: UInt32, _ hub: ChannelHub, _ pool: Int) {
+        guard let own = clients[index].pointee.notifications, !areChannelsReady(index, hub) else { return }
+        clients[index].pointee.wait = .listener
+        for channel in own.awaited {
+            guard let wanted = hub.subscriptions[channel], !wanted.isReady else { continue }
+            tell(
+                owner(of: hub.database),
+                .channelWanted(
+                    database: hub.database, pool: pool, channel: channel, worker: number, serial: wanted.serial))
         }
-        if let error = client.pointee.channelError {
-            client.pointee.channelError = nil
-            client.pointee.wait = .none
-            return .failed(error.error)
-        }
-        return .waits
+        clients[index].pointee.wait = .none
+    }
+
+    /// Why the LISTENs of a client cannot be passed on, if they cannot; they are awaited no more.
+    private mutating func takeChannelError(_ index: UInt32) -> ErrorFields? {
+        guard let error = clients[index].pointee.channelError else { return nil }
+        clients[index].pointee.channelError = nil
+        dropAwaitedChannels(index)
+        return error.error
     }
 
     private func areChannelsReady(_ index: UInt32, _ hub: ChannelHub) -> Bool {
-        clients[index].pointee.notifications?.tentative.isSubset(of: hub.ready) ?? true
+        clients[index].pointee.notifications?.awaited.allSatisfy { hub.isReady($0) } ?? true
+    }
+
+    /// While a client waits for the listening connection its server may serve others, if nothing binds the two.
+    mutating func lendServer(ofListening index: UInt32) {
+        guard clients[index].pointee.server >= 0 else { return }
+        let serverIndex = UInt32(clients[index].pointee.server)
+        let server = servers[serverIndex]
+        guard server.pointee.owed.isEmpty, server.pointee.transactionStatus == TransactionStatus.idle,
+            !server.pointee.hasSessionState, server.pointee.question == nil
+        else { return }
+        unlink(index, serverIndex)
+        release(serverIndex)
     }
 
     /// The listening connection has a channel.
-    mutating func channelReady(_ database: String, _ channel: String, wasLost: Bool) {
-        guard let hub = channelHub(database), let subscribers = hub.subscribers[channel] else { return }
-        hub.ready.insert(channel)
-        for index in subscribers {
-            guard hub.subscribers[channel]?.contains(index) ?? false else { continue }
+    mutating func channelReady(_ database: String, _ channel: String, serial: UInt64, wasLost: Bool) {
+        guard let hub = channelHub(database), hub.subscriptions[channel]?.serial == serial else { return }
+        hub.subscriptions[channel]?.isReady = true
+        for index in subscribers(hub, channel) where listens(index, channel) {
             if wasLost { tellOfGap(index, channel) }
-            if clients[index].pointee.wait == .listener, !clients[index].pointee.held.isNone,
-                areChannelsReady(index, hub)
-            {
+            if isAwaiting(index, channel), !clients[index].pointee.held.isNone, areChannelsReady(index, hub) {
                 resumeAfterAnswers(index)
             }
         }
     }
 
     /// The listening connection cannot have a channel: clients that wait for it get the error.
-    mutating func channelFailed(_ database: String, _ channel: String, _ error: ErrorFields) {
-        guard let hub = channelHub(database), let subscribers = hub.subscribers[channel] else { return }
-        for index in subscribers where clients[index].pointee.wait == .listener {
-            clients[index].pointee.channelError = Refusal(error)
-            settleChannels(index, [], isListening: { _ in false }, unlistens: false)
-            // Its bytes are held, unless it is only just asking.
-            if !clients[index].pointee.held.isNone { resumeAfterAnswers(index) }
+    mutating func channelFailed(_ database: String, _ channel: String, serial: UInt64, _ error: ErrorFields) {
+        guard let hub = channelHub(database), hub.subscriptions[channel]?.serial == serial else { return }
+        for index in subscribers(hub, channel) where isAwaiting(index, channel) {
+            failListen(index, error)
         }
+    }
+
+    /// A client's LISTEN that waits for the listening connection gets an error.
+    mutating func failListen(_ index: UInt32, _ error: ErrorFields) {
+        clients[index].pointee.channelError = Refusal(error)
+        // Its bytes are held, unless it is only just asking.
+        if !clients[index].pointee.held.isNone { resumeAfterAnswers(index) }
+    }
+
+    /// Those who have to do with a channel: a copy, since some may leave while it is walked.
+    private func subscribers(_ hub: ChannelHub, _ channel: String) -> [UInt32] {
+        hub.subscriptions[channel]?.clients ?? []
+    }
+
+    /// Whether a client is still there and has to do with a channel.
+    private func listens(_ index: UInt32, _ channel: String) -> Bool {
+        clients.isLive(index) && clients[index].pointee.notifications?.wants(channel) ?? false
+    }
+
+    private func isAwaiting(_ index: UInt32, _ channel: String) -> Bool {
+        clients.isLive(index) && clients[index].pointee.wait == .listener
+            && clients[index].pointee.notifications?.awaited.contains(channel) ?? false
     }
 
     // MARK: The transaction is over
@@ -112,27 +147,55 @@ extension Worker {
     mutating func settleChannels(
         _ index: UInt32, _ changes: [SessionEffects.ChannelChange], isListening: (String) -> Bool, unlistens: Bool
     ) {
+        guard !changes.isEmpty, let own = clients[index].pointee.notifications else { return }
+        leaveChannels(own.settle(changes, isListening: isListening, unlistens: unlistens), index)
+    }
+
+    /// A client and its server part: nothing will be heard of LISTENs that are still under way.
+    ///
+    /// - Parameter unanswered: what was done in a transaction that is over, of which the server was still asked.
+    mutating func partChannels(_ index: UInt32, _ unanswered: SessionEffects?) {
         let client = clients[index]
-        guard let own = client.pointee.notifications, client.pointee.pool >= 0 else { return }
-        let database = pools[UInt32(client.pointee.pool)].pointee.key.database
-        for channel in own.settle(changes, isListening: isListening, unlistens: unlistens) {
-            leaveChannel(database, channel, index)
+        guard let own = client.pointee.notifications else { return }
+        if let unanswered {
+            // The client was told that it is over: what was not undone has happened.
+            let assumed = unanswered.hasFailed ? [] : unanswered.channels.listenedTo
+            settleChannels(
+                index, unanswered.channels, isListening: { assumed.contains($0) }, unlistens: !unanswered.hasFailed)
         }
-        if own.isEmpty { client.pointee.notifications = nil }
+        if own.isUnderWay { leaveChannels(own.dropUnderWay(), index) }
+        guard client.pointee.wait == .none else { return }
+        client.pointee.channelError = nil
+        dropAwaitedChannels(index)
+    }
+
+    private mutating func dropAwaitedChannels(_ index: UInt32) {
+        guard let own = clients[index].pointee.notifications, !own.awaited.isEmpty else { return }
+        leaveChannels(own.dropAwaited(), index)
+    }
+
+    private mutating func leaveChannels(_ channels: [String], _ index: UInt32) {
+        let client = clients[index]
+        guard client.pointee.pool >= 0 else { return }
+        let database = pools[UInt32(client.pointee.pool)].pointee.key.database
+        for channel in channels { leaveChannel(database, channel, index) }
+        if client.pointee.notifications?.isEmpty ?? false { client.pointee.notifications = nil }
     }
 
     private mutating func leaveChannel(_ database: String, _ channel: String, _ index: UInt32) {
         guard let hub = channelHub(database) else { return }
-        hub.subscribers[channel]?.removeAll { $0 == index }
-        guard hub.subscribers[channel]?.isEmpty ?? false else { return }
-        hub.subscribers[channel] = nil
-        hub.ready.remove(channel)
+        hub.subscriptions[channel]?.clients.removeAll { $0 == index }
+        guard hub.subscriptions[channel]?.clients.isEmpty ?? false else { return }
+        hub.subscriptions[channel] = nil
         tell(owner(of: database), .channelGivenUp(database: database, channel: channel, worker: number))
     }
 
     /// A client is going away.
     mutating func dropChannels(ofClient index: UInt32) {
-        settleChannels(index, [.unlistenAll], isListening: { _ in false }, unlistens: true)
+        guard let own = clients[index].pointee.notifications else { return }
+        leaveChannels(own.dropAwaited(), index)
+        leaveChannels(own.dropUnderWay(), index)
+        leaveChannels(own.settle([.unlistenAll], isListening: { _ in false }, unlistens: true), index)
         clients[index].pointee.notifications = nil
     }
 
@@ -140,21 +203,22 @@ extension Worker {
 
     /// A notification for this worker's clients.
     mutating func notified(_ database: String, _ channel: String, _ message: [UInt8]) {
-        guard let subscribers = channelHub(database)?.subscribers[channel] else { return }
-        for index in subscribers {
-            guard let own = clients[index].pointee.notifications else { continue }
-            if own.add(message, channel: channel) {
-                deliverNotifications(index)
-            } else {
-                closeClient(index, .fatal(tooManyNotifications))
-            }
+        guard let hub = channelHub(database) else { return }
+        for index in subscribers(hub, channel) where listens(index, channel) { give(message, channel, to: index) }
+    }
+
+    /// Gives a client a message as soon as it may have it.
+    private mutating func give(_ message: [UInt8], _ channel: String, to index: UInt32) {
+        guard clients[index].pointee.notifications?.add(message, channel: channel) ?? true else {
+            return closeClient(index, .fatal(tooManyNotifications))
         }
+        deliverNotifications(index)
     }
 
     /// Sends what waits for a client, if it is between transactions and takes it.
     mutating func deliverNotifications(_ index: UInt32) {
         let client = clients[index]
-        guard let own = client.pointee.notifications, !own.queue.isEmpty, client.pointee.state == .ready,
+        guard let own = client.pointee.notifications, own.hasWaiting, client.pointee.state == .ready,
             isBetweenTransactions(client), !loop.isBlocked(client.pointee.socket)
         else { return }
         let socket = client.pointee.socket
@@ -165,19 +229,32 @@ extension Worker {
     private func isBetweenTransactions(_ client: UnsafeMutablePointer<Client>) -> Bool {
         guard client.pointee.server >= 0 else { return client.pointee.responder.isFinished }
         let server = servers[UInt32(client.pointee.server)]
-        return server.pointee.owed.isEmpty && server.pointee.transactionStatus == TransactionStatus.idle
+        let isCut = server.pointee.isPassing && !server.pointee.framer.isAtBoundary
+        return server.pointee.owed.isEmpty && server.pointee.transactionStatus == TransactionStatus.idle && !isCut
     }
 
     private mutating func tellOfGap(_ index: UInt32, _ channel: String) {
-        guard let own = clients[index].pointee.notifications, own.channels.contains(channel) else { return }
         var writer = MessageWriter()
         writer.noticeResponse(
             ErrorFields(
                 severity: "WARNING", code: SQLState.connectionFailure,
                 message: "notifications on channel \"\(channel)\" may have been missed",
                 detail: "The connection that listens was lost and is there again."))
-        own.add(writer.bytes)
-        deliverNotifications(index)
+        give(writer.bytes, channel, to: index)
+    }
+
+    // MARK: Errors
+
+    private var unreadableChannel: ErrorFields {
+        ErrorFields(
+            code: SQLState.featureNotSupported, message: "the name of the channel is not UTF-8",
+            detail: "Server connections are shared, and one connection listens for all clients.")
+    }
+
+    private var tooManyChannels: ErrorFields {
+        ErrorFields(
+            code: SQLState.programLimitExceeded, message: "too many channels",
+            detail: "A client may listen to \(ClientChannels.channelsMax).")
     }
 
     private var tooManyNotifications: ErrorFields {

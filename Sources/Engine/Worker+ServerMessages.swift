@@ -68,8 +68,9 @@ extension Worker {
             // Notices are harmless; without a client there is nobody to tell.
             return passes
         case BackendTag.notificationResponse:
-            // A notification is for the client that listens: it belongs to the session, not to a request.
-            return passes
+            // Where servers are shared they listen only until they have been asked what to: the listening connection
+            // has the same notification.
+            return passes && !pools[UInt32(server.pointee.pool)].pointee.followsSession
         default:
             return passes
         }

@@ -112,12 +112,13 @@ extension Worker {
             !text.contains(0x5C)
             || parameterSets.value(servers[serverIndex].pointee.settings, "standard_conforming_strings") != "off"
         var changes = false
-        var rollsBack = false
+        var undoes = false
         scanStatements(text, standardConformingStrings: isStandard) { kind, _ in
             if kind.changesSession { changes = true }
-            if case .rollback = kind { rollsBack = true }
+            if kind.mayUndoChanges { undoes = true }
         }
-        if rollsBack { servers[serverIndex].pointee.effects?.hasFailed = true }
+        // Whether UNLISTENs count is told by nothing but what came after them.
+        if undoes, servers[serverIndex].pointee.effects?.channels.isEmpty == false { changes = true }
         guard changes else { return nil }
         let effects = SessionEffects()
         effects.add(text, standardConformingStrings: isStandard)
@@ -154,6 +155,17 @@ extension Worker {
         let body = statements.body(id)
         guard let end = body.firstIndex(of: 0) else { return nil }
         return effects(of: UnsafeRawBufferPointer(rebasing: body[..<end]), on: serverIndex)
+    }
+
+    /// Whether what a prepared statement does depends on what was done before it, so that it is looked at each time.
+    func mayUndoChanges(_ id: StatementID) -> Bool {
+        let body = statements.body(id)
+        guard let end = body.firstIndex(of: 0) else { return false }
+        var found = false
+        scanStatements(UnsafeRawBufferPointer(rebasing: body[..<end]), standardConformingStrings: true) { kind, _ in
+            if kind.mayUndoChanges { found = true }
+        }
+        return found
     }
 
     private func pinRefused(_ reasons: HoldReasons) -> ErrorFields {

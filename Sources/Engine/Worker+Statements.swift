@@ -208,7 +208,7 @@ extension Worker {
     mutating func noteUse(_ id: StatementID, _ index: UInt32, _ serverIndex: UInt32) -> TextVerdict {
         if statements.effect(id) == .none { return .pass }
         let found = effects(of: id, on: serverIndex)
-        statements.setEffect(id, found == nil ? .none : .some)
+        statements.setEffect(id, found == nil && !mayUndoChanges(id) ? .none : .some)
         guard let found else { return .pass }
         return noteEffects(found, index, serverIndex)
     }

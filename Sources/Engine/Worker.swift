@@ -216,11 +216,13 @@ struct Worker: ~Copyable {
         case .passwordChecked(let client, let generation, let keys): clientPasswordChecked(client, generation, keys)
         case .serverKeys(let server, let generation, let keys): serverKeysDerived(server, generation, keys)
         case .resolved(let name): nameResolved(name)
-        case .channelWanted(let database, let pool, let channel, let worker):
-            channelWanted(database, pool: pool, channel, worker: worker)
+        case .channelWanted(let database, let pool, let channel, let worker, let serial):
+            channelWanted(database, pool: pool, channel, worker: worker, serial: serial)
         case .channelGivenUp(let database, let channel, let worker): channelGivenUp(database, channel, worker: worker)
-        case .channelReady(let database, let channel, let wasLost): channelReady(database, channel, wasLost: wasLost)
-        case .channelFailed(let database, let channel, let error): channelFailed(database, channel, error)
+        case .channelReady(let database, let channel, let serial, let wasLost):
+            channelReady(database, channel, serial: serial, wasLost: wasLost)
+        case .channelFailed(let database, let channel, let serial, let error):
+            channelFailed(database, channel, serial: serial, error)
         case .channelsLost(let database): channelsLost(database)
         case .notification(let database, let channel, let message): notified(database, channel, message)
         case .control(let job): perform(job)

@@ -63,12 +63,12 @@ enum WorkerMessage: Sendable {
     /// A server login's keys were derived.
     case serverKeys(server: UInt32, generation: UInt32, keys: SCRAMKeys)
     /// A client of `worker` listens to a channel of a database that this worker listens for.
-    case channelWanted(database: String, pool: Int, channel: String, worker: Int)
+    case channelWanted(database: String, pool: Int, channel: String, worker: Int, serial: UInt64)
     /// No client of `worker` listens to the channel any more.
     case channelGivenUp(database: String, channel: String, worker: Int)
     /// The listening connection has the channel, anew if it was lost in between.
-    case channelReady(database: String, channel: String, wasLost: Bool)
-    case channelFailed(database: String, channel: String, error: ErrorFields)
+    case channelReady(database: String, channel: String, serial: UInt64, wasLost: Bool)
+    case channelFailed(database: String, channel: String, serial: UInt64, error: ErrorFields)
     /// The listening connection is lost.
     case channelsLost(database: String)
     /// A NotificationResponse, whole.

@@ -1,35 +1,80 @@
-// The channels that one client listens to, and the notifications that wait for it. A channel is tentative from the
-// moment its LISTEN is sent until the transaction is over: what arrives for it meanwhile is kept, and delivered or
-// dropped when it is known whether the LISTEN counts.
+// The channels that one client listens to, and the notifications that wait for it.
+//
+//     LISTEN ──▶ awaited ──the listening connection has it──▶ under way ──committed──▶ listened to
+//                   └───────────── failed, or rolled back ───────┴──▶ nothing
+//
+// What arrives for a channel whose LISTEN is under way is kept in its place among the others: when the transaction is
+// over it is delivered or dropped. What arrives for an awaited channel came before its LISTEN, and is none of the
+// client's. Transactions can overlap here (a client sends on while it is asked what became of the last one), so LISTENs
+// that are under way are counted, and each transaction settles its own.
 
 /// One client's channels and waiting notifications; a class so that a client without any pays a word.
 public final class ClientChannels {
     /// How many bytes of notifications may wait for one client.
     public static var bytesMax: Int { 1 << 20 }
+    /// How many channels one client may listen to.
+    public static var channelsMax: Int { 10_000 }
+
+    private struct Waiting {
+        var channel: String
+        var message: [UInt8]
+    }
 
     /// The channels that it listens to.
     public private(set) var channels: Set<String> = []
-    /// Channels of LISTENs in its current transaction.
-    public private(set) var tentative: Set<String> = []
-    /// Whole messages that wait until the client is between transactions, in their order.
-    public private(set) var queue: [[UInt8]] = []
-    private var early: [(channel: String, message: [UInt8])] = []
+    /// The channels of LISTENs that have not been passed on yet.
+    public private(set) var awaited: Set<String> = []
+    /// How many LISTENs of a channel were passed on whose transaction is not settled.
+    private var underWay: [String: Int] = [:]
+    private var queue: [Waiting] = []
+    /// How many bytes wait.
     public private(set) var bytes = 0
 
     /// No channels.
     public init() {}
 
     /// Whether it has no use for this any more.
-    public var isEmpty: Bool { channels.isEmpty && tentative.isEmpty && queue.isEmpty }
+    public var isEmpty: Bool { channels.isEmpty && awaited.isEmpty && underWay.isEmpty && queue.isEmpty }
 
-    /// A LISTEN is about to be sent. False when the channel is known already.
-    public func tryOut(_ channel: String) -> Bool {
-        if channels.contains(channel) || tentative.contains(channel) { return false }
-        tentative.insert(channel)
-        return true
+    /// Whether a LISTEN was passed on whose transaction is not settled.
+    public var isUnderWay: Bool { !underWay.isEmpty }
+
+    /// Whether it listens to a channel, or may soon.
+    public func wants(_ channel: String) -> Bool {
+        channels.contains(channel) || underWay[channel] != nil || awaited.contains(channel)
     }
 
-    /// The transaction is over.
+    // MARK: LISTEN
+
+    /// LISTENs are to be passed on, as soon as the listening connection has these channels.
+    ///
+    /// - Returns: those that it had no use for before; nil when they are too many.
+    public func await(_ names: [String]) -> [String]? {
+        var news = Set<String>()
+        for name in names where !wants(name) { news.insert(name) }
+        guard channels.count + underWay.count + awaited.count + news.count <= Self.channelsMax else { return nil }
+        awaited.formUnion(names)
+        return news.sorted()
+    }
+
+    /// These LISTENs, awaited until now, are passed on.
+    public func passedOn(_ names: [String]) {
+        for name in names {
+            awaited.remove(name)
+            underWay[name, default: 0] += 1
+        }
+    }
+
+    /// What is awaited will not be passed on. Returns the channels that it has no use for any more.
+    public func dropAwaited() -> [String] {
+        let dropped = awaited
+        awaited = []
+        return dropped.filter { !wants($0) }.sorted()
+    }
+
+    // MARK: The transaction is over
+
+    /// A transaction is over.
     ///
     /// - Parameters:
     ///   - changes: its LISTENs and UNLISTENs in their order.
@@ -39,43 +84,101 @@ public final class ClientChannels {
     public func settle(
         _ changes: [SessionEffects.ChannelChange], isListening: (String) -> Bool, unlistens: Bool
     ) -> [String] {
-        let before = channels.union(tentative)
-        for change in changes {
+        var before = channels
+        for change in changes.effective {
             switch change {
-            case .listen(let channel): if isListening(channel) { channels.insert(channel) }
+            case .listen(let channel):
+                before.insert(channel)
+                if isListening(channel) { channels.insert(channel) }
+                if let count = underWay[channel] { underWay[channel] = count > 1 ? count - 1 : nil }
             case .unlisten(let channel): if unlistens { channels.remove(channel) }
             case .unlistenAll: if unlistens { channels.removeAll() }
+            case .savepoint, .release, .rollbackTo, .rollback: break
             }
         }
-        tentative.removeAll()
-        for (channel, message) in early {
-            if channels.contains(channel) { queue.append(message) } else { bytes -= message.count }
-        }
-        early = []
-        return before.subtracting(channels).sorted()
+        return dropUnwanted(before)
     }
 
-    /// A notification is for this client. False when too many wait.
+    /// The server is gone, and with it what it was to say of the LISTENs that are under way.
+    public func dropUnderWay() -> [String] {
+        let before = Set(underWay.keys)
+        underWay = [:]
+        return dropUnwanted(before)
+    }
+
+    private func dropUnwanted(_ before: Set<String>) -> [String] {
+        queue.removeAll { waiting in
+            let isDropped = !isKept(waiting.channel)
+            if isDropped { bytes -= waiting.message.count }
+            return isDropped
+        }
+        return before.filter { !wants($0) }.sorted()
+    }
+
+    private func isKept(_ channel: String) -> Bool { channels.contains(channel) || underWay[channel] != nil }
+
+    // MARK: Notifications
+
+    /// A notification, or something else about a channel, is for this client. False when too much waits.
     public func add(_ message: [UInt8], channel: String) -> Bool {
-        let isTentative = !channels.contains(channel)
-        guard !isTentative || tentative.contains(channel) else { return true }
+        guard isKept(channel) else { return true }
         guard bytes + message.count <= Self.bytesMax else { return false }
         bytes += message.count
-        if isTentative { early.append((channel, message)) } else { queue.append(message) }
+        queue.append(Waiting(channel: channel, message: message))
         return true
     }
 
-    /// Something else for the client is due between its transactions.
-    public func add(_ message: [UInt8]) {
-        bytes += message.count
-        queue.append(message)
+    /// Whether something may be delivered.
+    public var hasWaiting: Bool { !queue.isEmpty }
+
+    /// What may be delivered, which does not wait any more.
+    public func takeQueue() -> [[UInt8]] {
+        var taken: [[UInt8]] = []
+        queue.removeAll { waiting in
+            guard channels.contains(waiting.channel) else { return false }
+            bytes -= waiting.message.count
+            taken.append(waiting.message)
+            return true
+        }
+        return taken
+    }
+}
+
+extension [SessionEffects.ChannelChange] {
+    /// Without the UNLISTENs that were rolled back. LISTENs stay: of them the server is asked.
+    var effective: [SessionEffects.ChannelChange] { remaining(keepsListens: true) }
+
+    /// The channels that the statements lead to listening to, if none of them fails.
+    public var listenedTo: Set<String> {
+        var channels: Set<String> = []
+        for change in remaining(keepsListens: false) {
+            switch change {
+            case .listen(let channel): channels.insert(channel)
+            case .unlisten(let channel): channels.remove(channel)
+            case .unlistenAll: channels.removeAll()
+            case .savepoint, .release, .rollbackTo, .rollback: break
+            }
+        }
+        return channels
     }
 
-    /// What waits; nothing waits any more.
-    public func takeQueue() -> [[UInt8]] {
-        let taken = queue
-        queue = []
-        for message in taken { bytes -= message.count }
-        return taken
+    private func remaining(keepsListens: Bool) -> [SessionEffects.ChannelChange] {
+        guard contains(where: \.isTransactionControl) else { return self }
+        var kept: [SessionEffects.ChannelChange] = []
+        for change in self {
+            switch change {
+            case .listen, .unlisten, .unlistenAll, .savepoint: kept.append(change)
+            case .release(let name):
+                // It ends with those that were set within it; what was done since then stays.
+                guard let start = kept.lastIndex(of: .savepoint(name)) else { continue }
+                kept = kept[..<start] + kept[start...].filter { !$0.isTransactionControl }
+            case .rollbackTo(let name):
+                // A savepoint that was set before the first change is not among them.
+                let start = kept.lastIndex(of: .savepoint(name)).map { $0 + 1 } ?? 0
+                kept = kept[..<start] + kept[start...].filter { keepsListens && $0.isListen }
+            case .rollback: kept = kept.filter { keepsListens && $0.isListen }
+            }
+        }
+        return kept
     }
 }

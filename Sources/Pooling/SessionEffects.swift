@@ -38,12 +38,29 @@ public final class SessionEffects {
     /// The start of the text that first began something.
     public private(set) var statement = ""
 
-    /// A LISTEN or UNLISTEN.
+    /// A LISTEN, or something that only shows whether UNLISTENs were rolled back: of these no server can be asked.
     public enum ChannelChange: Equatable, Sendable {
         case listen(String)
         case unlisten(String)
         case unlistenAll
+        case savepoint(String)
+        case release(String)
+        case rollbackTo(String)
+        case rollback
+
+        /// Whether it changes no channel itself.
+        public var isTransactionControl: Bool {
+            switch self {
+            case .listen, .unlisten, .unlistenAll: false
+            case .savepoint, .release, .rollbackTo, .rollback: true
+            }
+        }
+
+        /// Whether it is a LISTEN.
+        public var isListen: Bool { if case .listen = self { true } else { false } }
     }
+    /// A channel's name cannot be read.
+    public private(set) var hasUnreadableChannel = false
 
     /// No effects.
     public init() {}
@@ -51,7 +68,7 @@ public final class SessionEffects {
     /// Whether nothing was found.
     public var isEmpty: Bool {
         settings.isEmpty && resets.isEmpty && !resetsAll && !changesUnknownSettings && begins.isEmpty && ends.isEmpty
-            && channels.isEmpty && !executes
+            && channels.isEmpty && !hasUnreadableChannel && !executes
     }
 
     /// Adds what a text may do.
@@ -84,7 +101,7 @@ public final class SessionEffects {
         if other.changesUnknownSettings { changesUnknownSettings = true }
         begins.formUnion(other.begins)
         ends.formUnion(other.ends)
-        channels += other.channels
+        for change in other.channels { add(change) }
         if other.preparesEffects { preparesEffects = true }
         if other.executes { executes = true }
         if statement.isEmpty { statement = other.statement }
@@ -94,8 +111,19 @@ public final class SessionEffects {
     public var hasFailed = false
 
     /// Whether one of the texts holds a LISTEN.
-    public var listens: Bool {
-        channels.contains { if case .listen = $0 { true } else { false } }
+    public var listens: Bool { hasUnreadableChannel || channels.contains(where: \.isListen) }
+
+    /// The channels of the LISTENs, in their order.
+    public var listenedChannels: [String] {
+        channels.compactMap { if case .listen(let channel) = $0 { channel } else { nil } }
+    }
+
+    private func add(_ change: ChannelChange) {
+        // What comes before the first change has no influence on it.
+        if channels.isEmpty, change.isTransactionControl { return }
+        channels.append(change)
+        // The transaction goes on as if there had been no error since the savepoint.
+        if case .rollbackTo = change { hasFailed = false }
     }
 
     /// Forgets what may have begun: nothing is held for this client.
@@ -127,9 +155,18 @@ public final class SessionEffects {
             ends.formUnion(.provable)
             channels.append(.unlistenAll)
         case .discardTemp, .dropMaybeTemporary: ends.insert(.temporaryObjects)
-        case .listen(let channel): if let name = name(channel, reader) { channels.append(.listen(name)) }
+        case .listen(let channel):
+            guard let name = name(channel, reader) else { return hasUnreadableChannel = true }
+            channels.append(.listen(name))
         case .unlisten(let channel): if let name = name(channel, reader) { channels.append(.unlisten(name)) }
         case .unlistenAll: channels.append(.unlistenAll)
+        case .savepoint(let savepoint):
+            if let name = name(savepoint, reader) { channels.append(.savepoint(name)) }
+        case .releaseSavepoint(let savepoint):
+            if let name = name(savepoint, reader) { channels.append(.release(name)) }
+        case .rollbackToSavepoint(let savepoint):
+            channels.append(.rollbackTo(name(savepoint, reader) ?? ""))
+        case .rollback: channels.append(.rollback)
         case .createTemporary(let dropsAtCommit): if !dropsAtCommit { begins.insert(.temporaryObjects) }
         case .declareCursorWithHold: begins.insert(.heldCursors)
         case .close, .closeAll: ends.insert(.heldCursors)
@@ -137,8 +174,8 @@ public final class SessionEffects {
         case .advisoryUnlock: ends.insert(.advisoryLocks)
         case .load: begins.insert(.library)
         case .doBlock: changesUnknownSettings = true
-        case .setTransaction, .discardPlans, .discardSequences, .notify, .begin, .commit, .rollback, .savepoint,
-            .releaseSavepoint, .rollbackToSavepoint, .prepareTransaction, .copy, .other:
+        case .setTransaction, .discardPlans, .discardSequences, .notify, .begin, .commit,
+            .prepareTransaction, .copy, .other:
             break
         }
     }
@@ -190,7 +227,7 @@ public final class SessionEffects {
 
     private func name(_ range: ByteRange, _ reader: NameReader) -> String? {
         withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { buffer in
-            reader.read(range, into: buffer).map { String(decoding: buffer[..<$0], as: UTF8.self) }
+            reader.read(range, into: buffer).flatMap { String(validating: buffer[..<$0], as: UTF8.self) }
         }
     }
 }

@@ -182,4 +182,12 @@ extension StatementKind {
             true
         }
     }
+
+    /// Whether statements before it in the transaction may be undone by it, or it marks how far.
+    public var mayUndoChanges: Bool {
+        switch self {
+        case .rollback, .savepoint, .releaseSavepoint, .rollbackToSavepoint: true
+        default: false
+        }
+    }
 }
