@@ -177,7 +177,8 @@ def test_notifications_arrive_in_session_mode(weir_factory):
     assert listener.query("select 1").notifications == [("news", "second")] or listener.read().type == "A"
 
 
-def test_a_notification_of_the_own_transaction_comes_before_ready(client):
+def test_in_session_mode_a_notification_of_the_own_transaction_comes_before_ready(weir_factory):
+    client = weir_factory(pool_mode="session").connect()
     client.query("begin")
     client.query("listen own")
     client.query("notify own, 'x'")
