@@ -327,6 +327,14 @@ def test_a_client_that_keeps_its_server_hears_once(weir, direct):
     assert heard_before(client, direct) == []
 
 
+@pytest.mark.parametrize("pin", ["refuse", "ignore"])
+def test_listening_needs_no_server_of_its_own(weir_factory, direct, pin):
+    client = weir_factory(pin=pin).connect()
+    client.query("listen a")
+    direct.query("notify a")
+    assert heard(client) == [("a", "")]
+
+
 # One connection for all
 
 
