@@ -57,6 +57,12 @@ public final class BoundCount: Sendable {
         return since == .max ? nil : (starvedPoolValue.load(ordering: .relaxed), since)
     }
 
+    /// Whether a pool other than `pool` waits for this bound since before `latest`.
+    @inline(__always)
+    func isStarved(before latest: Int64, except pool: Int) -> Bool {
+        starvedSinceValue.load(ordering: .relaxed) < latest && starvedPoolValue.load(ordering: .relaxed) != pool
+    }
+
     /// A pool cannot grow because of this bound; its oldest client waits since `since`.
     public func markStarved(pool: Int, since: Int64) {
         guard since < starvedSinceValue.load(ordering: .relaxed) || starvedPoolValue.load(ordering: .relaxed) == pool
@@ -157,6 +163,15 @@ public final class PoolBounds: Sendable {
     public func giveBackDedicatedPermit() {
         user.giveBack()
         database.giveBack()
+    }
+
+    /// Whether another pool waits for a bound that this one shares, and has done so for longer than by `slack`: since
+    /// before `own`, when the oldest client here began to wait; `Int64.max` if none does.
+    ///
+    /// Asked for every transaction: from here the two bounds are reached without counting references.
+    func isOtherStarving(before own: Int64, slack: Int64) -> Bool {
+        let latest = own == .max ? Int64.max : own - slack
+        return database.isStarved(before: latest, except: identity) || user.isStarved(before: latest, except: identity)
     }
 
     /// The worker whose client has waited longest, if it waits longer than `since` by more than `slack`.

@@ -198,7 +198,9 @@ public struct Pool: ~Copyable {
     ) -> Assignment {
         if isPaused { return .closePaused }
         let own = waiting.isEmpty ? Int64.max : clients.since(UInt32(waiting.first))
-        if mayEvict, isStarving(bounds.database, own) || isStarving(bounds.user, own) { return .closeEvicted }
+        if mayEvict, bounds.isOtherStarving(before: own, slack: Self.starvationSlackMicroseconds) {
+            return .closeEvicted
+        }
         if !bounds.shares.isEmpty,
             let worker = bounds.worker(
                 waitingBefore: own, slack: limits.handOverSlackMicroseconds, except: worker)
@@ -221,11 +223,6 @@ public struct Pool: ~Copyable {
         clients.remove(client, from: &waiting)
         publishWaiter(clients)
         return client
-    }
-
-    private func isStarving(_ bound: BoundCount, _ own: Int64) -> Bool {
-        guard let starved = bound.starved, starved.pool != bounds.identity else { return false }
-        return own == .max || starved.since < own - Self.starvationSlackMicroseconds
     }
 
     private func clearStarved() {

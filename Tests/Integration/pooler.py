@@ -52,6 +52,7 @@ class Weir:
         self.connections: list = []
         self.told_to_stop = False
         self.flags: list[str] = []
+        self.environment: dict[str, str] = {}
         self.settings: dict[str, object] = {
             "listen_addr": "127.0.0.1",
             "listen_port": self.port,
@@ -107,6 +108,7 @@ class Weir:
                 stderr=log,
                 stdin=subprocess.DEVNULL,
                 cwd=self.directory,
+                env=os.environ | self.environment,
             )
 
     def start(self) -> "Weir":
