@@ -43,7 +43,6 @@ def test_django_set(small):
     same_through_weir(small, COMMAND, "set", {"schema", "set", "reset"})
 
 
-@pytest.mark.skip(reason="needs LISTEN in transaction mode")
 def test_django_listen(small):
     same_through_weir(small, COMMAND, "listen", {"schema", "heard", "still"})
 

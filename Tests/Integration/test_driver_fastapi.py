@@ -40,6 +40,5 @@ def test_asyncpg_set(small):
     same_through_weir(small, COMMAND, "set", {"set", "reset"})
 
 
-@pytest.mark.skip(reason="needs LISTEN in transaction mode")
 def test_asyncpg_listen(small):
     same_through_weir(small, COMMAND, "listen", {"heard", "still"})

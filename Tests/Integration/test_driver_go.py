@@ -88,12 +88,10 @@ def test_libpq_set(small, libpq):
     same_through_weir(small, libpq, "set", {"set", "reset"})
 
 
-@pytest.mark.skip(reason="needs LISTEN in transaction mode")
 def test_pgx_listen(small, pgx):
     same_through_weir(small, pgx, "listen", {"heard", "still"})
 
 
-@pytest.mark.skip(reason="needs LISTEN in transaction mode")
 def test_libpq_listen(small, libpq):
     same_through_weir(small, libpq, "listen", {"heard", "still"})
 

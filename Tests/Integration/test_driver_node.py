@@ -47,7 +47,6 @@ def test_node_postgres_set(small):
     same_through_weir(small, COMMAND, "set", {"set", "reset"}, ENV)
 
 
-@pytest.mark.skip(reason="needs LISTEN in transaction mode")
 def test_node_postgres_listen(small):
     same_through_weir(small, COMMAND, "listen", {"heard", "still"}, ENV)
 

@@ -55,7 +55,6 @@ def test_pdo_set(small):
     same_through_weir(small, COMMAND, "set", {"set", "reset"})
 
 
-@pytest.mark.skip(reason="needs LISTEN in transaction mode")
 def test_pdo_listen(small):
     same_through_weir(small, COMMAND, "listen", {"heard", "still"})
 
