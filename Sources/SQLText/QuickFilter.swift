@@ -10,7 +10,8 @@
 // A hit proves nothing: it only sends the text to the lexer.
 
 /// Whether a part of a text may do something to its session: false when it holds none of the byte sequences that all
-/// such statements have, nor a second statement. Says nothing of a sequence that the part's borders cut.
+/// such statements have, nor a second statement. Says nothing of a sequence that the part's borders cut: three bytes of
+/// what comes before are enough to find it.
 public func mayHaveSessionEffect(_ part: UnsafeRawBufferPointer) -> Bool {
     QuickFilter.mayHaveEffect(part, in: 0..<part.count, countsInto: false)
 }

@@ -159,7 +159,8 @@ public enum StatementKind: Equatable, Sendable {
     // The rest
     /// `COPY …`.
     case copy
-    /// `DO …`: a program. What is found in its body is reported as well, but dynamic SQL and SET are not found.
+    /// `DO …`: a program. What is found in its body is reported as well, but not dynamic SQL, and of SET only
+    /// that of a setting whose name has a dot.
     case doBlock
     /// A statement with none of these effects.
     case other

@@ -183,7 +183,7 @@ extension StatementScanner {
         }
     }
 
-    /// Reads the text of a program for calls and for the making of temporary objects.
+    /// Reads the text of a program for calls, for the making of temporary objects, and for SET of a custom setting.
     private mutating func scanProgram(_ literal: ByteRange, _ report: Report) {
         var contents = lexer.inside(literal)
         let first = contents.next()
@@ -192,6 +192,8 @@ extension StatementScanner {
         while program.token.kind != .end {
             if program.accept("create", report) {
                 if program.acceptTemporary(report) { program.found.createsTemporary = true }
+            } else if program.accept("set", report) {
+                program.scanSetInProgram(report)
             } else {
                 program.advance(report)
             }

@@ -67,6 +67,19 @@ extension StatementScanner {
         return nil
     }
 
+    /// What follows SET within a program, which may be an UPDATE's. Only a name with dots is reported: the server
+    /// does not list settings of such names, so that nothing else tells of them.
+    mutating func scanSetInProgram(_ report: Report) {
+        if !nextEndsName, isWord("session") || isWord("local") {
+            if isWord("local") { return }
+            advance(report)
+        }
+        guard token.isName, peek().kind == .dot, let name = acceptSettingName(report),
+            token.kind == .equals || isWord("to")
+        else { return }
+        emit(.set(SettingName(.written, name), value: token.start..<token.start, isLocal: false), report)
+    }
+
     /// A name with any number of dots.
     private mutating func acceptSettingName(_ report: Report) -> ByteRange? {
         let start = token.start

@@ -149,6 +149,8 @@ enum StatementTexts {
         Case("DO LANGUAGE plpgsql 'BEGIN CREATE TEMP TABLE x (); END'", "0 doBlock", "0 createTemporary"),
         Case("DO $x$ BEGIN RAISE NOTICE '; $$ /*'; END $x$; SELECT 1", "0 doBlock", "1 other"),
         Case("DO '/*' '\"' '$$'", "0 doBlock"),
+        Case("DO $$ BEGIN SET a.b = 1; SET work_mem = 1; SET LOCAL a.c = 1; END $$", "0 doBlock", "0 set a.b = "),
+        Case("DO $$ BEGIN SET SESSION a . \"B\" TO 1; UPDATE t SET x = 1, y = 2; SET $$", "0 doBlock", "0 set a.b = "),
         Case("DO $$ set_config('a', $$", "0 doBlock", "0 setConfig a = ? unknown"),
     ]
 
