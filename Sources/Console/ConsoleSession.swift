@@ -254,7 +254,7 @@ private var consoleUsage: ErrorFields {
         "Console usage",
         detail: """
 
-            \tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|USERS|VERSION
+            \tSHOW HELP|CONFIG|DATABASES|POOLS|CLIENTS|SERVERS|PINS|USERS|VERSION
             \tSHOW PEERS|PEER_POOLS
             \tSHOW SOCKETS|ACTIVE_SOCKETS|LISTS|MEM|STATE
             \tSHOW DNS_HOSTS|DNS_ZONES

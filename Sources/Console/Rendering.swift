@@ -26,6 +26,19 @@ public func renderServers(_ servers: [ServerSnapshot]) -> ConsoleTable {
     ConsoleTable(topic: .servers, rows: servers.map(connectionRow))
 }
 
+/// SHOW PINS, the oldest first.
+public func renderPins(_ pins: [PinSnapshot]) -> ConsoleTable {
+    ConsoleTable(
+        topic: .pins,
+        rows: pins.sorted { $0.sinceMicroseconds < $1.sinceMicroseconds }.map { pin in
+            [
+                pin.database, pin.user, pointerText(pin.clientID), pointerText(pin.serverID), pin.reason,
+                renderUnixTime(microseconds: pin.sinceMicroseconds), int4Text(pin.heldMicroseconds / 1_000_000),
+                pin.statement,
+            ]
+        })
+}
+
 /// SHOW SOCKETS and SHOW ACTIVE_SOCKETS.
 public func renderSockets(_ sockets: [SocketSnapshot], topic: ShowTopic = .sockets) -> ConsoleTable {
     ConsoleTable(

@@ -1,7 +1,7 @@
 // What SHOW can show, and the columns of each topic.
 //
-// The columns, their order and their types are PgBouncer 1.25.2's: exporters and check scripts find columns by name
-// and by position. RowDescription of a Describe comes from here as well, before any data has been collected.
+// The columns, their order and their types are PgBouncer 1.25.2's (it has no PINS): exporters and check scripts find
+// columns by name and by position. RowDescription of a Describe comes from here as well, before any data has been collected.
 
 /// A topic of SHOW.
 public enum ShowTopic: String, CaseIterable, Equatable, Sendable {
@@ -17,6 +17,7 @@ public enum ShowTopic: String, CaseIterable, Equatable, Sendable {
     case mem
     case peerPools = "peer_pools"
     case peers
+    case pins
     case pools
     case servers
     case sockets
@@ -34,6 +35,7 @@ public enum ShowTopic: String, CaseIterable, Equatable, Sendable {
         case .databases: databaseColumns
         case .pools: poolColumns
         case .clients, .servers: connectionColumns
+        case .pins: pinColumns
         case .sockets, .activeSockets: connectionColumns + socketColumns
         case .users: userColumns
         case .lists: [text("list"), int4("items")]
@@ -80,6 +82,11 @@ private let connectionColumns = [
     text("local_addr"), int4("local_port"), text("connect_time"), text("request_time"), int4("wait"),
     int4("wait_us"), int4("close_needed"), text("ptr"), text("link"), int4("remote_pid"), text("tls"),
     text("application_name"), int4("prepared_statements"), int4("id"),
+]
+
+private let pinColumns = [
+    text("database"), text("user"), text("client"), text("server"), text("reason"), text("since"), int4("seconds"),
+    text("statement"),
 ]
 
 private let socketColumns = [

@@ -111,6 +111,39 @@ public typealias ClientSnapshot = ConnectionSnapshot
 /// A server as SHOW SERVERS lists it.
 public typealias ServerSnapshot = ConnectionSnapshot
 
+/// A server that stays with its client between transactions.
+public struct PinSnapshot: Equatable, Sendable {
+    /// The database as the client names it.
+    public var database: String
+    /// The user that the server is logged in as.
+    public var user: String
+    /// The ids of the client and the server, as SHOW CLIENTS and SHOW SERVERS have them.
+    public var clientID: UInt64
+    public var serverID: UInt64
+    /// What holds it, with commas.
+    public var reason: String
+    /// Since when, Unix time in microseconds, and for how long.
+    public var sinceMicroseconds: Int64
+    public var heldMicroseconds: UInt64
+    /// The start of the text that brought it about, without its constants.
+    public var statement: String
+
+    /// A held server.
+    public init(
+        database: String, user: String, clientID: UInt64, serverID: UInt64, reason: String, sinceMicroseconds: Int64,
+        heldMicroseconds: UInt64, statement: String
+    ) {
+        self.database = database
+        self.user = user
+        self.clientID = clientID
+        self.serverID = serverID
+        self.reason = reason
+        self.sinceMicroseconds = sinceMicroseconds
+        self.heldMicroseconds = heldMicroseconds
+        self.statement = statement
+    }
+}
+
 /// A connection with its buffers, for SHOW SOCKETS and SHOW ACTIVE_SOCKETS. The states are `cl_active`, `sv_idle`, ….
 public struct SocketSnapshot: Equatable, Sendable {
     /// The connection; its state has the prefix `cl_` or `sv_`.

@@ -210,8 +210,8 @@ extension Worker {
 
     private mutating func show(_ index: UInt32, _ topic: ShowTopic, _ requester: CellAddress) {
         switch topic {
-        case .pools, .clients, .servers, .sockets, .activeSockets, .stats, .statsTotals, .statsAverages, .totals,
-            .lists, .mem, .databases, .users:
+        case .pools, .clients, .servers, .pins, .sockets, .activeSockets, .stats, .statsTotals, .statsAverages,
+            .totals, .lists, .mem, .databases, .users:
             start(.snapshot, requester)
         case .config:
             let rows = showConfig(settings).map {

@@ -29,6 +29,7 @@ extension Worker {
         }
         for index in 0..<servers.indexEnd where servers.isLive(index) {
             report.servers.append(snapshot(ofServer: index))
+            if let pin = snapshot(ofPinnedServer: index) { report.pins.append(pin) }
         }
         report.memory = memory
         job.report.withLock { shared in
@@ -36,6 +37,7 @@ extension Worker {
             shared.stats += report.stats
             shared.clients += report.clients
             shared.servers += report.servers
+            shared.pins += report.pins
             shared.memory += report.memory
             shared.loginClients += report.loginClients
         }
@@ -129,6 +131,17 @@ extension Worker {
         return snapshot
     }
 
+    private func snapshot(ofPinnedServer index: UInt32) -> PinSnapshot? {
+        let server = servers[index]
+        guard let pin = server.pointee.pin, server.pointee.client >= 0 else { return nil }
+        let key = pools[UInt32(server.pointee.pool)].pointee.key
+        return PinSnapshot(
+            database: key.database, user: key.user,
+            clientID: clients[UInt32(server.pointee.client)].pointee.identifier, serverID: server.pointee.identifier,
+            reason: pin.reasons.text, sinceMicroseconds: pin.since + shared.clockOffset,
+            heldMicroseconds: UInt64(max(0, now - pin.since)), statement: pin.statement)
+    }
+
     private func fill(
         _ snapshot: inout ConnectionSnapshot, _ socket: SocketID, _ peer: SocketAddress?, _ connectedAt: Int64
     ) {
@@ -174,6 +187,7 @@ extension Worker {
         case .pools: renderPools(mergePools(report.pools) + [consolePool(report)])
         case .clients: renderClients(report.clients)
         case .servers: renderServers(report.servers)
+        case .pins: renderPins(report.pins)
         case .sockets, .activeSockets: renderSockets(sockets(report, topic), topic: topic)
         case .stats: renderStats(statistics(report))
         case .statsTotals: renderStatsTotals(statistics(report))

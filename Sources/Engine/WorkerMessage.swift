@@ -100,6 +100,7 @@ final class ControlJob: Sendable {
         var pools: [PoolSnapshot] = []
         var clients: [ClientSnapshot] = []
         var servers: [ServerSnapshot] = []
+        var pins: [PinSnapshot] = []
         var stats: [StatsSnapshot] = []
         var memory: [MemorySnapshot] = []
         var loginClients = 0

@@ -23,6 +23,7 @@ private let expectedColumns: [(ShowTopic, String)] = [
         maxwait_us i, pool_mode s, load_balance_hosts s
         """
     ),
+    (.pins, "database s, user s, client s, server s, reason s, since T, seconds i, statement s"),
     (.clients, connection), (.servers, connection), (.sockets, connection + socket),
     (.activeSockets, connection + socket),
     (
@@ -107,9 +108,12 @@ private func columns(_ list: String) -> [ConsoleColumn] {
     @Test("rendered rows are as wide as their columns")
     func rowsFitTheirColumns() {
         let connection = ConnectionSnapshot(kind: .client, id: 7, user: "u", database: "d", state: "active")
+        let pin = PinSnapshot(
+            database: "d", user: "u", clientID: 26, serverID: 27, reason: "PREPARE", sinceMicroseconds: 0,
+            heldMicroseconds: 5_999_999, statement: "prepare a as select 1")
         let tables = [
             renderPools([PoolSnapshot(database: "d", user: "u", poolMode: "session")]),
-            renderClients([connection]), renderServers([connection]),
+            renderClients([connection]), renderServers([connection]), renderPins([pin]),
             renderSockets([SocketSnapshot(connection: connection)]),
             renderDatabases([DatabaseSnapshot(name: "d", host: nil, port: 5432, database: "d")]),
             renderUsers([UserSnapshot(name: "u")]), renderStats([StatsSnapshot(database: "d")]),
@@ -124,6 +128,27 @@ private func columns(_ list: String) -> [ConsoleColumn] {
             #expect(table.rows.allSatisfy { $0.count == table.columns.count })
             #expect(table.tag == "SHOW")
         }
+    }
+
+    @Test("held servers are listed by their age, with the pointers of SHOW CLIENTS and SHOW SERVERS")
+    func pinsAreListedByAge() {
+        func pin(_ client: UInt64, since: Int64) -> PinSnapshot {
+            PinSnapshot(
+                database: "d", user: "u", clientID: client, serverID: 27, reason: "PREPARE, LOAD",
+                sinceMicroseconds: since, heldMicroseconds: 5_999_999, statement: "prepare a as select '…'")
+        }
+        let table = renderPins([pin(26, since: 1_000_000), pin(255, since: 0)])
+        #expect(
+            table.rows == [
+                [
+                    "d", "u", "0xff", "0x1b", "PREPARE, LOAD", "1970-01-01 00:00:00 UTC", "5",
+                    "prepare a as select '…'",
+                ],
+                [
+                    "d", "u", "0x1a", "0x1b", "PREPARE, LOAD", "1970-01-01 00:00:01 UTC", "5",
+                    "prepare a as select '…'",
+                ],
+            ])
     }
 
     @Test("type OIDs and lengths are PostgreSQL's")
