@@ -124,6 +124,8 @@ struct Client: ~Copyable {
     var channelError: Refusal?
     /// A long text is on its way whose beginning is plain: the rest is looked through.
     var watchesRest = false
+    /// The last three bytes of what has come of it.
+    var textBefore: (UInt8, UInt8, UInt8) = (0, 0, 0)
     var held = HeldBytes.none
     var heldMore: [HeldBytes] = []
     /// The batch that its server is working on, kept until the first reply is passed on: it can be sent once more.

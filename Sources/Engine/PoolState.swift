@@ -52,9 +52,8 @@ struct PoolState: ~Copyable {
     var followsSession = false
     /// What happens where a session has something that cannot be taken along (`pin`).
     var pinMode = PinMode.hold
-    /// How many servers may stay with their clients, 0 = no limit (`max_pinned`); and how many do.
+    /// How many servers may stay with their clients, 0 = no limit (`max_pinned`).
     var maxPinned = 0
-    var pinnedCount = 0
     /// In session mode, servers that are to be closed do not wait for the end of the session (`server_fast_close`).
     var closesFast = false
     /// Every server is checked before each use (`server_check_delay = 0`).

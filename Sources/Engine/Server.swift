@@ -54,6 +54,8 @@ struct Server: ~Copyable {
     var isOrphan = false
     /// An error came in reply to a request of our own.
     var hasOwnError = false
+    /// The error that a client's settings met with.
+    var settingsError: Refusal?
     /// The batch failed because a statement's result type has changed; it is sent again when it has ended.
     var isRetrying = false
     /// A session that ended needs the reset query before the next client.

@@ -10,14 +10,13 @@ final class Pin {
     let since: Int64
     /// The start of the text that first made it stay.
     let statement: String
-    /// An EXECUTE may do more than what is seen in its text.
-    var preparesEffects: Bool
+    /// What an EXECUTE may do.
+    var prepared: SessionEffects?
 
-    init(reasons: HoldReasons, since: Int64, statement: String, preparesEffects: Bool) {
+    init(reasons: HoldReasons, since: Int64, statement: String) {
         self.reasons = reasons
         self.since = since
         self.statement = statement
-        self.preparesEffects = preparesEffects
     }
 }
 

@@ -100,7 +100,8 @@ extension Worker {
         server.pointee.owed.sentQuery(.settings)
         server.pointee.unnamedNumber = 0
         server.pointee.hasOwnError = false
-        if client.pointee.hasConfirmedSettings { return true }
+        // Behind a role that is refused the client's statements would run with the rights of the login.
+        if client.pointee.hasConfirmedSettings, !parameterSets.hasIdentity(client.pointee.extras) { return true }
         client.pointee.wait = .settings
         return false
     }
@@ -126,18 +127,8 @@ extension Worker {
         guard server.pointee.client >= 0 else { return }
         let clientIndex = UInt32(server.pointee.client)
         let client = clients[clientIndex]
-        if server.pointee.hasOwnError {
-            let error = fatalFields(
-                SQLState.invalidParameterValue, "invalid server parameter",
-                detail: "The server refused the settings that the client asked for at login.")
-            if client.pointee.wait == .settings {
-                // Nothing of the client's was sent: the server is as good as before.
-                unlink(clientIndex, serverIndex)
-                release(serverIndex)
-                return closeClient(clientIndex, .fatal(error))
-            }
-            return closeServer(serverIndex, .settingsFailed)
-        }
+        if server.pointee.hasOwnError { return settingsRefused(clientIndex, serverIndex) }
+        keepUnreported(clientIndex, serverIndex)
         adoptServerSettings(clientIndex, serverIndex)
         client.pointee.hasConfirmedSettings = true
         guard client.pointee.wait == .settings else { return }

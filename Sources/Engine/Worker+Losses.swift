@@ -104,6 +104,12 @@ extension Worker {
             if mode == .session { server.pointee.needsReset = true }
             return release(serverIndex)
         }
+        if !isHalfSent, server.pointee.owed.clientRequestCount == 0, !server.pointee.owed.waitsForClient {
+            // It only answers questions of ours.
+            server.pointee.isOrphan = true
+            server.pointee.activeAt = now
+            return
+        }
         guard settings.cancelOnDisconnect else { return closeServer(serverIndex, .clientLeftQuery) }
         cancelOrphan(serverIndex, isHalfSent: isHalfSent)
     }
@@ -252,7 +258,7 @@ extension Worker {
         let error = error(for: reason, isCommit: isCommit, server.pointee.lastWords?.error)
         let requests = server.pointee.owed.clientRequestCount
         let isBatchOpen = server.pointee.owed.isBatchOpen
-        let isHeld = server.pointee.pin != nil
+        let isHeld = hasSessionToLose(server)
         let waitsForSettings = client.pointee.wait == .settings
         undoNames(serverIndex)
         unlink(clientIndex, serverIndex)
@@ -297,6 +303,14 @@ extension Worker {
             return resumeAfterAnswers(clientIndex)
         }
         resumeReceiving(client: clientIndex)
+    }
+
+    /// Whether a server has something of its client's session that is nowhere else.
+    private func hasSessionToLose(_ server: UnsafeMutablePointer<Server>) -> Bool {
+        guard server.pointee.hasSessionState else { return false }
+        // What the client was told is done, but is not known yet, is lost as well.
+        return server.pointee.pin != nil || server.pointee.question != nil
+            || server.pointee.effects?.isConfirmed ?? false
     }
 
     /// Timeouts that end the client's session too, as they do in PostgreSQL.

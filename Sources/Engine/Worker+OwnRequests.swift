@@ -15,7 +15,10 @@ extension Worker {
             if server.pointee.isOrphan || server.pointee.client < 0 { return orphanAnswered(index) }
             return sessionAnswered(index)
         case .settings:
-            if server.pointee.isOrphan { return orphanAnswered(index) }
+            if server.pointee.isOrphan {
+                if hasFailed { server.pointee.needsCleaning = true }
+                return orphanAnswered(index)
+            }
             return settingsAnswered(index)
         case .reset:
             if hasFailed || status != TransactionStatus.idle { return closeServer(index, .resetFailed) }

@@ -59,6 +59,7 @@ extension Worker {
                 return true
             }
             server.pointee.hasOwnError = true
+            if origin == .settings { noteSettingsError(index, frame, bytes) }
             if server.pointee.client < 0, server.pointee.owed.isEmpty { idleServerSpoke(index, frame, bytes) }
             return false
         case BackendTag.dataRow:
@@ -94,6 +95,12 @@ extension Worker {
         guard error.severity == "FATAL" || error.severity == "PANIC" else { return false }
         server.pointee.lastWords = Refusal(error)
         return true
+    }
+
+    private func noteSettingsError(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
+        let payload = UnsafeRawBufferPointer(
+            start: bytes + MessageFramer.headerBytes, count: payloadCount(frame, atLeast: index))
+        servers[index].pointee.settingsError = Refusal(ErrorFields.parse(payload))
     }
 
     /// A server without a client sent an error: it is about to go, or worse.

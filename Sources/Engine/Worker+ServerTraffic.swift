@@ -251,6 +251,9 @@ extension Worker {
         let generation = clients[client].pointee.generation
         let waits = clients[client].pointee.wait == .answers && !server.pointee.owed.awaitsClientReady
         guard server.pointee.owed.isEmpty else {
+            if server.pointee.hasSessionState, status == TransactionStatus.idle {
+                server.pointee.effects?.isConfirmed = true
+            }
             if waits { resumeAfterAnswers(client) }
             return
         }

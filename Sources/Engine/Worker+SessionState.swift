@@ -11,6 +11,7 @@
 
 import Configuration
 import Pooling
+import Synchronization
 import Wire
 
 extension Worker {
@@ -22,8 +23,8 @@ extension Worker {
             return server.pointee.pin != nil || server.pointee.question != nil
         }
         server.pointee.effects = nil
+        effects.addExecuted(server.pointee.pin?.prepared)
         if effects.resetsAll || !effects.resets.isEmpty { restoreLoginSettings(clientIndex, effects) }
-        if effects.executes, server.pointee.pin?.preparesEffects ?? false { effects.addUnseen() }
         let question = SessionQuestion(
             effects, held: server.pointee.pin?.reasons ?? [],
             known: parameterSets.names(clients[clientIndex].pointee.extras)
@@ -36,7 +37,7 @@ extension Worker {
             return server.pointee.pin != nil
         }
         server.pointee.question = PendingQuestion(question, effects)
-        sendOwnQuery(serverIndex, question.query, .state)
+        sendOwnQuery(serverIndex, effects.attempts > 0 ? question.unhurriedQuery : question.query, .state)
         return true
     }
 
@@ -83,22 +84,39 @@ extension Worker {
         guard let pending = server.pointee.question, server.pointee.client >= 0 else { return }
         server.pointee.question = nil
         let clientIndex = UInt32(server.pointee.client)
-        var reasons = (server.pointee.pin?.reasons ?? []).subtracting(pending.question.kinds)
-        reasons.formUnion(pending.answer.kinds)
-        reasons.formUnion(unprovable(pending.effects))
-        // A session that cannot be asked cannot be carried over.
-        if server.pointee.hasOwnError || !takeSettings(pending, clientIndex, serverIndex) { reasons.insert(.settings) }
-        holdServer(serverIndex, reasons, pending.effects)
-        let channels = pending.answer.channels
-        let isUnknown = server.pointee.hasOwnError
-        settleChannels(
-            clientIndex, pending.effects.channels, isListening: { isUnknown || channels.contains($0) },
-            unlistens: !pending.effects.hasFailed)
+        if server.pointee.hasOwnError, pending.effects.failedToAsk() {
+            // The client's own timeout or cancel request may have struck it. The answer is asked for anew when nothing
+            // of the client's runs.
+            pending.effects.isConfirmed = true
+            if let later = server.pointee.effects { pending.effects.add(later) }
+            server.pointee.effects = pending.effects
+        } else {
+            takeAnswer(pending, clientIndex, serverIndex)
+        }
         deliverNotifications(clientIndex)
         guard server.pointee.owed.isEmpty, server.pointee.transactionStatus == TransactionStatus.idle,
             !settleSession(clientIndex, serverIndex)
         else { return }
         finishTransaction(clientIndex, serverIndex)
+    }
+
+    private mutating func takeAnswer(_ pending: PendingQuestion, _ clientIndex: UInt32, _ serverIndex: UInt32) {
+        let server = servers[serverIndex]
+        let isUnknown = server.pointee.hasOwnError
+        var reasons = (server.pointee.pin?.reasons ?? []).subtracting(pending.question.kinds)
+        reasons.formUnion(pending.answer.kinds)
+        // A session that cannot be asked cannot be carried over.
+        if isUnknown || !takeSettings(pending, clientIndex, serverIndex) {
+            reasons.insert(.settings)
+        } else if pending.effects.resetsAll, pending.effects.settings.isEmpty {
+            reasons.remove(.settings)
+        }
+        reasons.formUnion(unprovable(pending.effects))
+        holdServer(serverIndex, reasons, pending.effects)
+        let channels = pending.answer.channels
+        settleChannels(
+            clientIndex, pending.effects.channels, isListening: { isUnknown || channels.contains($0) },
+            unlistens: !pending.effects.hasFailed)
     }
 
     /// The settings that were asked for are the client's from now on; false when they cannot be held.
@@ -107,12 +125,17 @@ extension Worker {
     ) -> Bool {
         let client = clients[clientIndex]
         let server = servers[serverIndex]
-        var isComplete = !pending.answer.isUnreadable
-        var extras = pending.question.asksAll ? ParameterSets.empty : client.pointee.extras
-        if !pending.question.asksAll { parameterSets.retain(extras) }
-        for (name, value) in pending.answer.settings
-        where !isReported(name, by: server) && !SessionQuestion.ofTransaction.contains(name) {
-            if isDefault(name, value, serverIndex) {
+        let answer = pending.answer
+        var isComplete = !answer.isUnreadable && (answer.isASCII || isUnicode(server))
+        // What was asked for and has no value in the answer has none in the session.
+        let valued = answer.names
+        var extras = client.pointee.extras
+        parameterSets.retain(extras)
+        for name in parameterSets.names(extras) where pending.question.asks(name) && !valued.contains(name) {
+            extras = parameterSets.remove(extras, name: name)
+        }
+        for (name, value) in settings(of: pending) where !isReported(name, by: server) {
+            if isDefault(name, value, pending.effects, serverIndex) {
                 extras = parameterSets.remove(extras, name: name)
             } else if !parameterSets.update(&extras, name: name, value: value) {
                 isComplete = false
@@ -126,13 +149,30 @@ extension Worker {
         return isComplete
     }
 
+    /// The values in an answer that may be the session's own.
+    private func settings(of pending: PendingQuestion) -> [(name: String, value: String)] {
+        pending.answer.settings.compactMap { name, value in
+            if SessionQuestion.ofTransaction.contains(name) { return nil }
+            if name == "statement_timeout", let own = pending.answer.statementTimeout { return (name, own) }
+            return value.map { (name, $0) }
+        }
+    }
+
+    /// Whether a value that is read in the client's encoding and written as Unicode escapes stays what it is.
+    private func isUnicode(_ server: UnsafeMutablePointer<Server>) -> Bool {
+        let fixed = pools[UInt32(server.pointee.pool)].pointee.fixedParameters
+        return parameterSets.value(server.pointee.settings, "client_encoding") == "UTF8"
+            && !fixed.contains { $0.name == "server_encoding" && $0.value == "SQL_ASCII" }
+    }
+
     /// Whether a value means that the session has none of its own.
-    private func isDefault(_ name: String, _ value: String, _ serverIndex: UInt32) -> Bool {
+    private func isDefault(_ name: String, _ value: String, _ effects: SessionEffects, _ serverIndex: UInt32) -> Bool {
         switch name {
         case "role": value == "none"
         case "session_authorization": value == loginUser(ofServer: serverIndex)
         // What was once set and then reset is empty, not absent.
-        case _ where name.contains("."): value.isEmpty
+        case _ where name.contains(".") && value.isEmpty:
+            !effects.settings.contains(name) && (effects.resetsAll || effects.resets.contains(name))
         default: false
         }
     }
@@ -140,6 +180,44 @@ extension Worker {
     private func loginUser(ofServer index: UInt32) -> String {
         let pool = pools[UInt32(servers[index].pointee.pool)]
         return pool.pointee.options.user ?? pool.pointee.key.user
+    }
+
+    // MARK: Settings of a new server
+
+    /// What a client asked for at its login and the server does not report follows it with the rest of that kind.
+    mutating func keepUnreported(_ clientIndex: UInt32, _ serverIndex: UInt32) {
+        let client = clients[clientIndex]
+        let server = servers[serverIndex]
+        let names = parameterSets.names(of: client.pointee.settings, missingIn: server.pointee.settings)
+        guard !names.isEmpty else { return }
+        for name in names {
+            guard let value = parameterSets.value(client.pointee.settings, name) else { continue }
+            _ = parameterSets.update(&client.pointee.extras, name: name.lowercased(), value: value)
+        }
+        parameterSets.retain(client.pointee.extras)
+        parameterSets.release(server.pointee.extras)
+        server.pointee.extras = client.pointee.extras
+    }
+
+    /// The server did not take the client's settings, none of them.
+    mutating func settingsRefused(_ clientIndex: UInt32, _ serverIndex: UInt32) {
+        let client = clients[clientIndex]
+        let server = servers[serverIndex]
+        guard client.pointee.wait == .settings else {
+            // What the client sent may have run without them. Next time they are waited for.
+            client.pointee.hasConfirmedSettings = false
+            return closeServer(serverIndex, .settingsFailed)
+        }
+        let cause = server.pointee.settingsError?.error
+        let error = fatalFields(
+            SQLState.invalidParameterValue, "invalid server parameter",
+            detail: "A server refused the settings of this session: \(cause?.message ?? "for no known reason").")
+        // Nothing of the client's was sent: once it is clean the server is as good as before.
+        server.pointee.settingsError = nil
+        server.pointee.needsCleaning = true
+        unlink(clientIndex, serverIndex)
+        release(serverIndex)
+        closeClient(clientIndex, .fatal(error))
     }
 
     // MARK: Servers that stay
@@ -152,11 +230,12 @@ extension Worker {
         guard !held.isEmpty else { return dropPin(server) }
         if let pin = server.pointee.pin {
             pin.reasons = held
-            if effects.preparesEffects { pin.preparesEffects = true }
         } else {
-            server.pointee.pin = Pin(
-                reasons: held, since: now, statement: effects.statement, preparesEffects: effects.preparesEffects)
-            pool.pointee.pinnedCount += 1
+            server.pointee.pin = Pin(reasons: held, since: now, statement: effects.statement)
+            pool.pointee.pool.bounds.pinned.add(1, ordering: .relaxed)
+        }
+        if let prepared = effects.prepared, let pin = server.pointee.pin {
+            if let known = pin.prepared { known.add(prepared) } else { pin.prepared = prepared }
         }
         tellOfHold(serverIndex, held)
     }
@@ -165,7 +244,7 @@ extension Worker {
         server.pointee.hasSessionState = server.pointee.effects != nil
         guard server.pointee.pin != nil else { return }
         server.pointee.pin = nil
-        pools[UInt32(server.pointee.pool)].pointee.pinnedCount -= 1
+        pools[UInt32(server.pointee.pool)].pointee.pool.bounds.pinned.subtract(1, ordering: .relaxed)
     }
 
     /// Tells the client once for each reason, if that is wanted.

@@ -10,6 +10,7 @@ import Configuration
 import Pooling
 import Reactor
 import SQLText
+import Synchronization
 import Wire
 
 /// Whether a text may be passed on, for what it does to the session.
@@ -48,7 +49,7 @@ extension Worker {
         if frame.tag == FrontendTag.parse, servers[serverIndex].pointee.owed.isSkipping { return .pass }
         guard isWhole || frame.length > EventLoop.bufferBytes else { return .needs(frame.length) }
         guard let text = text(of: payload, frame.tag), !isSurelyPlainStatement(text) else {
-            clients[index].pointee.watchesRest = !isWhole
+            if !isWhole { beginToWatch(index, payload) }
             return .pass
         }
         guard isWhole else {
@@ -91,15 +92,43 @@ extension Worker {
 
     /// More of a text has come whose beginning is plain: what follows may still do something.
     func watchRest(_ index: UInt32, _ bytes: UnsafeRawBufferPointer) {
-        guard mayHaveSessionEffect(bytes) else { return }
-        clients[index].pointee.watchesRest = false
-        if clients[index].pointee.server >= 0 { noteUnseen(UInt32(clients[index].pointee.server)) }
+        let client = clients[index]
+        let before = client.pointee.textBefore
+        keepTextBefore(client, bytes)
+        guard mayHaveSessionEffect(bytes) || isAcross(before, bytes) else { return }
+        client.pointee.watchesRest = false
+        if client.pointee.server >= 0 { noteUnseen(UInt32(client.pointee.server)) }
+    }
+
+    private func beginToWatch(_ index: UInt32, _ bytes: UnsafeRawBufferPointer) {
+        let client = clients[index]
+        client.pointee.watchesRest = true
+        client.pointee.textBefore = (0, 0, 0)
+        keepTextBefore(client, bytes)
+    }
+
+    private func keepTextBefore(_ client: UnsafeMutablePointer<Client>, _ bytes: UnsafeRawBufferPointer) {
+        for byte in bytes.suffix(3) {
+            let before = client.pointee.textBefore
+            client.pointee.textBefore = (before.1, before.2, byte)
+        }
+    }
+
+    /// Whether something that may have an effect lies across the border of two parts.
+    private func isAcross(_ before: (UInt8, UInt8, UInt8), _ bytes: UnsafeRawBufferPointer) -> Bool {
+        withUnsafeTemporaryAllocation(byteCount: 6, alignment: 1) { border in
+            (border[0], border[1], border[2]) = before
+            let count = min(3, bytes.count)
+            for index in 0..<count { border[3 + index] = bytes[index] }
+            return mayHaveSessionEffect(UnsafeRawBufferPointer(rebasing: border[..<(3 + count)]))
+        }
     }
 
     /// A text is not seen whole: when its transaction is over the server is asked for everything.
     private func noteUnseen(_ serverIndex: UInt32) {
         let effects = servers[serverIndex].pointee.effects ?? SessionEffects()
         effects.addUnseen()
+        if pools[UInt32(servers[serverIndex].pointee.pool)].pointee.pinMode == .ignore { effects.ignoreHolds() }
         servers[serverIndex].pointee.effects = effects
         servers[serverIndex].pointee.hasSessionState = true
     }
@@ -134,7 +163,7 @@ extension Worker {
         case .refuse: if !effects.begins.isEmpty { return .refused(pinRefused(effects.begins)) }
         case .hold:
             if !effects.begins.isEmpty, server.pointee.pin == nil, pool.pointee.maxPinned > 0,
-                pool.pointee.pinnedCount >= pool.pointee.maxPinned
+                pool.pointee.pool.bounds.pinned.load(ordering: .relaxed) >= pool.pointee.maxPinned
             {
                 return .refused(tooManyPinned(effects.begins, pool.pointee.maxPinned))
             }

@@ -97,6 +97,8 @@ public final class PoolBounds: Sendable {
     public let servers = BoundCount(limit: 0)
     /// Connects and logins that are under way over all workers.
     public let connecting = Atomic<Int>(0)
+    /// How many of its servers stay with their clients, over all workers.
+    public let pinned = Atomic<Int>(0)
     /// How many workers have a part of the pool.
     public let workersUsing = Atomic<Int>(0)
     /// The bound of the database (`max_db_connections`).

@@ -16,6 +16,8 @@ public final class SessionEffects {
     static var namesMax: Int { 64 }
     /// How much of a text is kept to be shown.
     static var statementBytesMax: Int { 200 }
+    /// How often a question may be asked again that the server could not answer.
+    static var attemptsMax: Int { 10 }
 
     /// The settings that may have a new value, in lower case.
     public private(set) var settings: [String] = []
@@ -31,11 +33,15 @@ public final class SessionEffects {
     public private(set) var ends: HoldReasons = []
     /// The LISTENs and UNLISTENs in their order.
     public private(set) var channels: [ChannelChange] = []
-    /// EXECUTE may do any of this.
-    public private(set) var preparesEffects = false
+    /// What statements that were prepared by SQL do when they are executed.
+    public private(set) var prepared: SessionEffects?
     /// A prepared statement was executed by SQL.
     public private(set) var executes = false
-    /// The start of the text that first began something.
+    /// The client has been told that one of these transactions is over.
+    public var isConfirmed = false
+    /// How often the server could not answer what was asked about this.
+    public private(set) var attempts = 0
+    /// The start of the text that first began or set something, without its constants.
     public private(set) var statement = ""
 
     /// A LISTEN, or something that only shows whether UNLISTENs were rolled back: of these no server can be asked.
@@ -77,13 +83,14 @@ public final class SessionEffects {
     ///   - text: the text of a Query or Parse message without its NUL.
     ///   - standardConformingStrings: the server's setting of that name.
     public func add(_ text: UnsafeRawBufferPointer, standardConformingStrings: Bool) {
-        let before = begins
+        let before = (begins, settings.count, changesUnknownSettings)
         let reader = NameReader(text, standardConformingStrings: standardConformingStrings)
         scanStatements(text, standardConformingStrings: standardConformingStrings) { kind, _ in
             add(kind, text, reader, standardConformingStrings)
         }
-        if begins != before, statement.isEmpty {
-            statement = String(decoding: text.prefix(Self.statementBytesMax), as: UTF8.self)
+        if statement.isEmpty, (begins, settings.count, changesUnknownSettings) != before {
+            statement = textWithoutConstants(
+                text, standardConformingStrings: standardConformingStrings, bytesMax: Self.statementBytesMax)
         }
     }
 
@@ -102,13 +109,32 @@ public final class SessionEffects {
         begins.formUnion(other.begins)
         ends.formUnion(other.ends)
         for change in other.channels { add(change) }
-        if other.preparesEffects { preparesEffects = true }
+        if let more = other.prepared { prepare(more) }
         if other.executes { executes = true }
+        if other.hadError { hadError = true }
+        if other.hasFailed { hasFailed = true }
+        if other.isConfirmed { isConfirmed = true }
         if statement.isEmpty { statement = other.statement }
     }
 
+    /// What was prepared, now or before, may have been executed.
+    public func addExecuted(_ before: SessionEffects?) {
+        guard executes else { return }
+        for known in [before, prepared] { if let known { add(known) } }
+    }
+
+    /// The server could not answer; whether it may be asked again.
+    public func failedToAsk() -> Bool {
+        attempts += 1
+        return attempts < Self.attemptsMax
+    }
+
     /// An error has come, or the transaction was rolled back: what the server cannot be asked about was not done.
-    public var hasFailed = false
+    public var hasFailed = false {
+        didSet { if hasFailed { hadError = true } }
+    }
+    /// `hasFailed` was true once, even if a ROLLBACK TO has mended it.
+    public private(set) var hadError = false
 
     /// Whether one of the texts holds a LISTEN.
     public var listens: Bool { hasUnreadableChannel || channels.contains(where: \.isListen) }
@@ -190,12 +216,20 @@ public final class SessionEffects {
         touch(name.lowercased())
     }
 
+    private func prepare(_ more: SessionEffects) {
+        // A copy, since what is prepared outlives the transaction.
+        let all = SessionEffects()
+        if let prepared { all.add(prepared) }
+        all.add(more)
+        prepared = all
+    }
+
     /// What the body does is done by EXECUTE, in this transaction or a later one.
     private func prepare(_ body: ByteRange, _ text: UnsafeRawBufferPointer, _ standardConformingStrings: Bool) {
         begins.insert(.preparedStatements)
         let inner = SessionEffects()
         inner.add(UnsafeRawBufferPointer(rebasing: text[body]), standardConformingStrings: standardConformingStrings)
-        if !inner.isEmpty { preparesEffects = true }
+        if !inner.isEmpty { prepare(inner) }
     }
 
     private func touchAuthorization() {
@@ -204,8 +238,10 @@ public final class SessionEffects {
     }
 
     private func touch(_ name: String?) {
-        guard let name, settings.count < Self.namesMax else {
+        guard let name, settings.count < Self.namesMax || settings.contains(name) else {
+            // The server lists what it knows of itself, but not custom settings: their names are lost.
             changesUnknownSettings = true
+            begins.insert(.settings)
             return
         }
         if !settings.contains(name) { settings.append(name) }

@@ -29,6 +29,11 @@ public func setStatement(for settings: [(name: String, value: String)]) -> Strin
 }
 
 extension ParameterSets {
+    /// Whether a set says who the session is: then nothing may run before its settings are known to be in place.
+    public func hasIdentity(_ id: ParameterSetID) -> Bool {
+        id != Self.empty && (value(id, roleName) != nil || value(id, authorizationName) != nil)
+    }
+
     /// The SQL that turns the settings of a session that the server does not report from one set into another: those
     /// that only `from` has are reset. Empty when nothing differs. ASCII, as `setStatement`.
     ///
