@@ -208,6 +208,13 @@ def test_a_setting_that_may_not_be_set_harms_nobody(weir_factory):
             assert client.value("select 1") == 1
             other.query("commit")
             assert client.value("select 1") == 1
+    for text, _ in refused:
+        client.query("begin; savepoint a")
+        assert client.exchange(query(text)).status == "E"
+        client.query("rollback to a; commit")
+        other.query("begin")
+        assert client.value("select 1") == 1
+        other.query("commit")
     assert weir.show("PINS") == []
     assert "closing because" not in "".join(line for line in weir.log().splitlines() if "invalid server" in line)
 

@@ -50,7 +50,7 @@ private let ends: [(String, HoldReasons)] = [
 
 private let nothing = [
     "", "SELECT 1", "INSERT INTO t VALUES ('SET a.b = 1')", "SET LOCAL work_mem = 1", "SET LOCAL ROLE a",
-    "SELECT set_config('a.b', 'c', true)", "BEGIN; SAVEPOINT a; ROLLBACK TO a; COMMIT", "SET TRANSACTION READ ONLY",
+    "SELECT set_config('a.b', 'c', true)", "BEGIN; COMMIT", "SET TRANSACTION READ ONLY",
     "SET transaction_isolation = 'serializable'", "CREATE TEMP TABLE a (b int) ON COMMIT DROP", "DISCARD PLANS",
     "DECLARE c CURSOR FOR SELECT 1", "SELECT pg_advisory_xact_lock(1)", "NOTIFY a", "COPY t FROM STDIN", "SET",
     "PREPARE TRANSACTION 'a'", "SELECT 'set_config(''a'', ''b'', false)'", "-- SET a.b = 1",
