@@ -79,7 +79,7 @@ extension Worker {
     }
 
     /// Sends what differs between the client's settings and the server's.
-    private mutating func putSettings(_ clientIndex: UInt32, _ serverIndex: UInt32) -> Bool {
+    mutating func putSettings(_ clientIndex: UInt32, _ serverIndex: UInt32) -> Bool {
         let client = clients[clientIndex]
         let server = servers[serverIndex]
         let difference = parameterSets.difference(from: server.pointee.settings, to: client.pointee.settings)

@@ -238,6 +238,11 @@ extension Worker {
             if let known = pin.prepared { known.add(prepared) } else { pin.prepared = prepared }
         }
         tellOfHold(serverIndex, held)
+        // A RESET may have gone back to another value than the client's login asked for.
+        let clientIndex = UInt32(server.pointee.client)
+        if clients[clientIndex].pointee.settings != server.pointee.settings {
+            _ = putSettings(clientIndex, serverIndex)
+        }
     }
 
     private func dropPin(_ server: UnsafeMutablePointer<Server>) {

@@ -243,6 +243,16 @@ def test_a_reset_goes_back_to_what_the_login_asked_for(weir_factory, reset):
     assert client.parameters["TimeZone"] == "Asia/Tokyo"
 
 
+def test_a_reset_goes_back_to_the_login_on_a_held_server_too(weir_factory):
+    weir = weir_factory(default_pool_size=1)
+    client = weir.connect(application_name="mine")
+    client.query("create temp table held (i int)")
+    client.query("set application_name = 'later'")
+    client.query("reset all")
+    assert client.value("show application_name") == "mine"
+    assert client.value("select count(*) from held") == 0
+
+
 def test_a_reset_that_is_rolled_back_changes_nothing(weir_factory):
     weir = weir_factory(default_pool_size=1)
     client, other = weir.connect(application_name="mine"), weir.connect(application_name="theirs")
