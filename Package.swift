@@ -37,6 +37,10 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),
+        // A measuring device, no part of the product: see Scripts/bench.
+        .executableTarget(
+            name: "bench-statements", dependencies: ["SQLText", "Pooling"], path: "Scripts/bench-statements",
+            swiftSettings: fast),
         .testTarget(name: "WireTests", dependencies: ["Wire"], swiftSettings: strict),
         .testTarget(name: "SQLTextTests", dependencies: ["SQLText"], swiftSettings: strict),
         .testTarget(name: "ConfigurationTests", dependencies: ["Configuration"], swiftSettings: strict),

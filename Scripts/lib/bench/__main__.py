@@ -42,6 +42,8 @@ def options(arguments):
                         help=f"some of {', '.join(cases.CONTENDERS)} (all)")
     parser.add_argument("--quick", action="store_true", help="one round of two seconds: a check, not a measurement")
     parser.add_argument("--markdown", metavar="FILE", help="write the tables to FILE as Markdown too")
+    parser.add_argument("--statements", action="store_true",
+                        help="instead of all this, the nanoseconds that looking at a statement takes")
     parser.add_argument("--list-chosen", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     if chosen.quick:
@@ -54,7 +56,8 @@ def run_case(case, chosen, failures):
     directory, user = os.environ["BENCH_DIRECTORY"], os.environ["BENCH_USER"]
     server_port = int(os.environ["PG_PORT"])
     # A relay holds a server connection for each idle client: nothing to compare.
-    taking_part = [name for name in chosen.contenders if not (case.idle and name.startswith("relay"))]
+    taking_part = [name for name in chosen.contenders
+                   if name not in case.without and not (case.idle and name.startswith("relay"))]
     results = {name: [] for name in taking_part}
 
     def attempt(name, body):
@@ -86,7 +89,7 @@ def run_case(case, chosen, failures):
                     attempt(name, lambda name=name: idle_round(name))
                 else:
                     attempt(name, lambda name=name: results[name].append(measure_transactions(
-                        started[name], case, chosen.warm_up, chosen.seconds, directory)))
+                        started[name], case, max(chosen.warm_up, case.warm_up), chosen.seconds, directory)))
     show_progress("")
     return results
 
@@ -100,7 +103,7 @@ def show_progress(text):
 def main():
     chosen = options(sys.argv[1:])
     if chosen.list_chosen:
-        print("chosen:", *chosen.contenders)
+        print("statements" if chosen.statements else " ".join(["chosen:", *chosen.contenders]))
         return 0
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     description = (f"Medians of {chosen.rounds} rounds of {chosen.seconds} s, contenders in turn; "

@@ -44,7 +44,10 @@ class CPU:
 
 @dataclass(frozen=True)
 class Transactions:
-    """Figures of one run: CPU and user CPU in microseconds per transaction, rate per second, latency in ms."""
+    """Figures of one run: CPU and user CPU in microseconds per transaction, rate per second, latency in ms.
+
+    In a case of several `statements` all of this is for one of them.
+    """
 
     cpu: float
     user: float
@@ -95,14 +98,15 @@ def measure_transactions(contender, case, warm_up, seconds, directory):
 
 def summary(case, reports, first, last):
     """The figures of a window; its first report only tells when the window begins."""
-    counts = [rate * (report_time - previous[0])
+    counts = [rate * (report_time - previous[0]) * case.statements
               for previous, (report_time, rate, _) in zip(reports, reports[1:])]
     transactions = sum(counts)
     if transactions <= 0:
         raise ContenderFailed(f"{case.name}: no transaction in the window")
     elapsed = reports[-1][0] - reports[0][0]
     rate = transactions / elapsed
-    latency = sum(count * report[2] for count, report in zip(counts, reports[1:]) if count > 0) / transactions
+    latency = sum(count * report[2] for count, report in zip(counts, reports[1:]) if count > 0)
+    latency /= transactions * case.statements
     if case.connects:
         latency = case.clients / rate * 1e3
     cpu = (last.nanoseconds - first.nanoseconds) / 1e3 / transactions

@@ -18,7 +18,7 @@ def ratio_text(results, name, other, figure):
     if name == other:
         return "1"
     if not results.get(name) or not results.get(other):
-        return "-"
+        return ""
     return f"{ratio(results[name], results[other], figure):.2f}"
 
 
