@@ -47,7 +47,8 @@ let package = Package(
         .testTarget(name: "PoolingTests", dependencies: ["Pooling", "Wire"], swiftSettings: strict),
         .testTarget(name: "ConsoleTests", dependencies: ["Console"], swiftSettings: strict),
         .testTarget(
-            name: "EngineTests", dependencies: ["Engine", "Configuration", "Wire"], swiftSettings: strict),
+            name: "EngineTests", dependencies: ["Engine", "Configuration", "Pooling", "Wire"],
+            swiftSettings: strict),
         .testTarget(name: "ReactorTests", dependencies: ["Reactor"], swiftSettings: strict),
     ]
 )

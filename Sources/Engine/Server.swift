@@ -123,23 +123,6 @@ struct Server: ~Copyable {
     }
 }
 
-/// A name that a client gave to a statement, or closed, in a message that has not been answered.
-struct NameUnderWay {
-    let name: [UInt8]
-    /// What it means, or meant before a Close, which then has a reference of it; nil when it was not known.
-    var statement: StatementID?
-    let isClose: Bool
-}
-
-/// A queue of names; all of them are of one batch, so that what an error discards is its end.
-struct NamesUnderWay {
-    private(set) var names: ArraySlice<NameUnderWay> = []
-
-    mutating func append(_ name: NameUnderWay) { names.append(name) }
-    mutating func popFirst() -> NameUnderWay? { names.popFirst() }
-    mutating func popLast() -> NameUnderWay? { names.popLast() }
-}
-
 /// Why a server connection ends; the texts are those that people search their logs for.
 enum ServerCloseReason: Equatable {
     case lifetimeOver

@@ -80,7 +80,7 @@ extension Worker {
     /// The server is lost: what it has not answered gave and closed no names.
     mutating func undoNames(_ index: UInt32) {
         let server = servers[index]
-        while !server.pointee.namesUnderWay.names.isEmpty { undoName(server) }
+        while !server.pointee.namesUnderWay.isEmpty { undoName(server) }
     }
 
     /// Whether the error that has just come stands for one of ours, which is sent in its place.

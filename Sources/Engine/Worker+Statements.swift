@@ -149,8 +149,7 @@ extension Worker {
                 if server.pointee.owed.invented(.parseComplete, statement: id.rawValue) {
                     send(index, .parseComplete)
                 } else {
-                    server.pointee.namesUnderWay.append(
-                        NameUnderWay(name: Array(name), statement: id, isClose: false))
+                    server.pointee.namesUnderWay.append(name, id, isClose: false)
                 }
                 return .rewritten(next: frame.end)
             }
@@ -160,7 +159,7 @@ extension Worker {
         }
         makeRoom(serverIndex, for: id)
         server.pointee.owed.sent(.parse, .client, statement: id.rawValue)
-        server.pointee.namesUnderWay.append(NameUnderWay(name: Array(name), statement: id, isClose: false))
+        server.pointee.namesUnderWay.append(name, id, isClose: false)
         pools[UInt32(client.pointee.pool)].pointee.totals.serverParses &+= 1
         sendHeader(
             serverIndex, FrontendTag.parse, before: UnsafeRawBufferPointer(start: nil, count: 0), id, rest: body.count)
@@ -251,8 +250,7 @@ extension Worker {
             if let closed { statements.release(closed) }
             send(index, .closeComplete)
         } else {
-            servers[serverIndex].pointee.namesUnderWay.append(
-                NameUnderWay(name: Array(name), statement: closed, isClose: true))
+            servers[serverIndex].pointee.namesUnderWay.append(name, closed, isClose: true)
         }
         return .rewritten(next: frame.end)
     }
