@@ -275,6 +275,7 @@ extension Worker {
         {
             var last = error
             last.severity = "FATAL"
+            last.hint = isHeld ? "What the session had on its server is lost: connect again." : nil
             return closeClient(clientIndex, .fatal(last))
         }
         if pool.pointee.mode == .statement, case .statementModeTransaction = reason {
@@ -309,8 +310,9 @@ extension Worker {
     private func hasSessionToLose(_ server: UnsafeMutablePointer<Server>) -> Bool {
         guard server.pointee.hasSessionState else { return false }
         // What the client was told is done, but is not known yet, is lost as well.
-        return server.pointee.pin != nil || server.pointee.question != nil
-            || server.pointee.effects?.isConfirmed ?? false
+        if server.pointee.pin != nil || server.pointee.question?.effects.changesMoreThanChannels ?? false { return true }
+        guard let effects = server.pointee.effects else { return false }
+        return effects.isConfirmed && effects.changesMoreThanChannels
     }
 
     /// Timeouts that end the client's session too, as they do in PostgreSQL.

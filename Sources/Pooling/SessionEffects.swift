@@ -77,6 +77,11 @@ public final class SessionEffects {
             && channels.isEmpty && !hasUnreadableChannel && !executes
     }
 
+    /// Whether more may have changed than what the session listens to, which is known without its server.
+    public var changesMoreThanChannels: Bool {
+        !settings.isEmpty || !resets.isEmpty || resetsAll || changesUnknownSettings || !begins.isEmpty || executes
+    }
+
     /// Adds what a text may do.
     ///
     /// - Parameters:
