@@ -310,7 +310,9 @@ extension Worker {
     private func hasSessionToLose(_ server: UnsafeMutablePointer<Server>) -> Bool {
         guard server.pointee.hasSessionState else { return false }
         // What the client was told is done, but is not known yet, is lost as well.
-        if server.pointee.pin != nil || server.pointee.question?.effects.changesMoreThanChannels ?? false { return true }
+        if server.pointee.pin != nil || server.pointee.question?.effects.changesMoreThanChannels ?? false {
+            return true
+        }
         guard let effects = server.pointee.effects else { return false }
         return effects.isConfirmed && effects.changesMoreThanChannels
     }
