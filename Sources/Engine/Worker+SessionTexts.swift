@@ -45,8 +45,8 @@ extension Worker {
         run: Int, offset: Int
     ) -> BatchOutcome {
         let serverIndex = UInt32(clients[index].pointee.server)
-        // What the server skips has no effect.
-        if frame.tag == FrontendTag.parse, servers[serverIndex].pointee.owed.isSkipping { return .pass }
+        // What the server skips has no effect, and nothing may be put in its place.
+        if servers[serverIndex].pointee.owed.isSkipping { return .pass }
         guard isWhole || frame.length > EventLoop.bufferBytes else { return .needs(frame.length) }
         guard let text = text(of: payload, frame.tag), !isSurelyPlainStatement(text) else {
             if !isWhole { beginToWatch(index, payload) }
