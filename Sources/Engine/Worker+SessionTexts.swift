@@ -169,6 +169,7 @@ extension Worker {
             }
         }
         guard !effects.isEmpty else { return .pass }
+        if server.pointee.effects?.isFull(for: effects) ?? false { return .refused(tooManyChannelChanges) }
         switch prepareChannels(effects, index) {
         case .ready: break
         case .waits: return .waits
@@ -209,6 +210,12 @@ extension Worker {
             code: SQLState.configurationLimitExceeded, message: "too many clients keep a server connection",
             detail: "The statement needs one of its own (\(reasons.text)), and max_pinned (\(limit)) have one already.",
             hint: "SHOW PINS lists them. Close sessions that are no longer used, or raise max_pinned.")
+    }
+
+    private var tooManyChannelChanges: ErrorFields {
+        ErrorFields(
+            code: SQLState.programLimitExceeded, message: "too many changes of channels in one transaction",
+            detail: "With the savepoints among them there may be \(SessionEffects.channelChangesMax).")
     }
 
     /// Puts an error in the place of a Query: a message that can only fail stands for it, so that a transaction fails as

@@ -171,11 +171,11 @@ extension [SessionEffects.ChannelChange] {
             case .release(let name):
                 // It ends with those that were set within it; what was done since then stays.
                 guard let start = kept.lastIndex(of: .savepoint(name)) else { continue }
-                kept = kept[..<start] + kept[start...].filter { !$0.isTransactionControl }
+                kept.replaceSubrange(start..., with: kept[start...].filter { !$0.isTransactionControl })
             case .rollbackTo(let name):
                 // A savepoint that was set before the first change is not among them.
                 let start = kept.lastIndex(of: .savepoint(name)).map { $0 + 1 } ?? 0
-                kept = kept[..<start] + kept[start...].filter { keepsListens && $0.isListen }
+                kept.replaceSubrange(start..., with: kept[start...].filter { keepsListens && $0.isListen })
             case .rollback: kept = kept.filter { keepsListens && $0.isListen }
             }
         }

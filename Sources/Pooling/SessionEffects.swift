@@ -14,6 +14,8 @@ import SQLText
 public final class SessionEffects {
     /// How many names of settings are remembered; beyond that all settings are read.
     static var namesMax: Int { 64 }
+    /// How many LISTENs and UNLISTENs, with the savepoints among them, one client may have under way.
+    public static var channelChangesMax: Int { 20_000 }
     /// How much of a text is kept to be shown.
     static var statementBytesMax: Int { 200 }
     /// How often a question may be asked again that the server could not answer.
@@ -64,7 +66,11 @@ public final class SessionEffects {
 
         /// Whether it is a LISTEN.
         public var isListen: Bool { if case .listen = self { true } else { false } }
+
+        var isSavepoint: Bool { if case .savepoint = self { true } else { false } }
     }
+    /// The text is the body of a PREPARE.
+    private var isBody = false
     /// A channel's name cannot be read.
     public private(set) var hasUnreadableChannel = false
 
@@ -108,7 +114,7 @@ public final class SessionEffects {
     /// Adds another's findings, which came after these.
     public func add(_ other: SessionEffects) {
         for name in other.settings { touch(name) }
-        for name in other.resets { resets.append(name) }
+        for name in other.resets { reset(name) }
         if other.resetsAll { resetsAll = true }
         if other.changesUnknownSettings { changesUnknownSettings = true }
         begins.formUnion(other.begins)
@@ -141,6 +147,12 @@ public final class SessionEffects {
     /// `hasFailed` was true once, even if a ROLLBACK TO has mended it.
     public private(set) var hadError = false
 
+    /// Whether another's changes of channels are too many after these. A transaction can always be rolled back.
+    public func isFull(for other: SessionEffects) -> Bool {
+        channels.count + other.channels.count > Self.channelChangesMax
+            && !other.channels.allSatisfy { $0 == .rollback }
+    }
+
     /// Whether one of the texts holds a LISTEN.
     public var listens: Bool { hasUnreadableChannel || channels.contains(where: \.isListen) }
 
@@ -152,7 +164,12 @@ public final class SessionEffects {
     private func add(_ change: ChannelChange) {
         // What comes before the first change has no influence on it.
         if channels.isEmpty, change.isTransactionControl { return }
-        channels.append(change)
+        switch (channels.last, change) {
+        case (.savepoint(let set), .release(let released)) where set == released: channels.removeLast()
+        case (let last, _) where last == change && !change.isListen && !change.isSavepoint: break
+        case (_, .rollback): channels = channels.filter(\.isListen) + [.rollback]
+        default: channels.append(change)
+        }
         // The transaction goes on as if there had been no error since the savepoint.
         if case .rollbackTo = change { hasFailed = false }
     }
@@ -232,8 +249,14 @@ public final class SessionEffects {
     /// What the body does is done by EXECUTE, in this transaction or a later one.
     private func prepare(_ body: ByteRange, _ text: UnsafeRawBufferPointer, _ standardConformingStrings: Bool) {
         begins.insert(.preparedStatements)
+        // Only what SQL can prepare is looked at: neither another PREPARE, which would go as deep as the text is long,
+        // nor LISTEN.
+        guard !isBody else { return }
         let inner = SessionEffects()
+        inner.isBody = true
         inner.add(UnsafeRawBufferPointer(rebasing: text[body]), standardConformingStrings: standardConformingStrings)
+        inner.channels = []
+        inner.hasUnreadableChannel = false
         if !inner.isEmpty { prepare(inner) }
     }
 
@@ -257,7 +280,7 @@ public final class SessionEffects {
             resetsAll = true
             return
         }
-        resets.append(name)
+        if !resets.contains(name) { resets.append(name) }
     }
 
     private func read(_ name: SettingName, _ reader: NameReader) -> String? {

@@ -117,6 +117,9 @@ public struct SessionQuestion {
 
 /// What a server has answered to a question so far.
 public struct SessionAnswer {
+    /// How many settings are taken: several times as many as PostgreSQL has.
+    static var settingsMax: Int { 4_096 }
+
     /// The values of settings; nil for those that the server does not know.
     public private(set) var settings: [(name: String, value: String?)] = []
     /// What is there of what was asked for.
@@ -168,8 +171,9 @@ public struct SessionAnswer {
         guard let name else { return }
         switch kind {
         case "h": kinds.formUnion(SessionQuestion.kind(name))
-        case "l": channels.insert(name)
-        case "s": settings.append((name.lowercased(), value))
+        case "l" where channels.count < SessionEffects.channelChangesMax: channels.insert(name)
+        case "s" where settings.count < Self.settingsMax: settings.append((name.lowercased(), value))
+        case "s": isUnreadable = true
         default: return
         }
     }

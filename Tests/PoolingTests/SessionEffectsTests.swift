@@ -170,4 +170,37 @@ private let nothing = [
         #expect(HoldReasons([.library, .temporaryObjects, .settings]).text == "temporary objects, LOAD, settings")
         #expect(HoldReasons().text.isEmpty)
     }
+
+    @Test("a long transaction does not make them grow")
+    func bounded() {
+        let all = effects("LISTEN a")
+        for _ in 0..<1_000 {
+            for text in ["SAVEPOINT s", "SAVEPOINT t", "RELEASE t", "RELEASE SAVEPOINT s", "RESET a.b", "UNLISTEN b"] {
+                all.add(effects(text))
+            }
+        }
+        #expect(all.channels == [.listen("a"), .unlisten("b")])
+        #expect(all.resets == ["a.b"])
+        for _ in 0..<1_000 { for text in ["SAVEPOINT s", "UNLISTEN c", "ROLLBACK"] { all.add(effects(text)) } }
+        #expect(all.channels == [.listen("a"), .rollback])
+    }
+
+    @Test("changes of channels that are too many are refused, but for the end of the transaction")
+    func full() {
+        let all = SessionEffects()
+        for number in 0..<SessionEffects.channelChangesMax { all.add(effects("UNLISTEN a\(number)")) }
+        #expect(all.isFull(for: effects("LISTEN b")) && all.isFull(for: effects("SAVEPOINT b")))
+        #expect(!all.isFull(for: effects("ROLLBACK")) && !all.isFull(for: effects("SET a.b = 1")))
+        all.add(effects("ROLLBACK"))
+        #expect(!all.isFull(for: effects("LISTEN b")))
+    }
+
+    @Test("in the body of PREPARE another PREPARE and LISTEN are not looked at")
+    func bodies() {
+        let nested = effects(String(repeating: "PREPARE a AS ", count: 50_000) + "SELECT 1")
+        #expect(nested.begins == .preparedStatements && nested.prepared?.prepared == nil)
+        let listening = effects("PREPARE a AS LISTEN b", "EXECUTE a")
+        listening.addExecuted(nil)
+        #expect(listening.channels.isEmpty && !listening.listens)
+    }
 }

@@ -157,4 +157,12 @@ private let unasked: [(String, HoldReasons, [String])] = [
         latin[latin.count - 1] = 0xE9
         #expect(answer([latin]).isUnreadable)
     }
+
+    @Test("an answer without end is not kept")
+    func endless() {
+        let rows = (0..<50_000).map { row("s", "a.b\($0)", "1") } + (0..<50_000).map { row("l", "c\($0)", nil) }
+        let found = answer(rows)
+        #expect(found.settings.count == SessionAnswer.settingsMax && found.isUnreadable)
+        #expect(found.channels.count == SessionEffects.channelChangesMax)
+    }
 }
