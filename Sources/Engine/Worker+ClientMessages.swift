@@ -39,6 +39,7 @@ extension Worker {
         case FrontendTag.functionCall:
             if server.pointee.owed.isFull { return false }
             server.pointee.owed.sentFunctionCall()
+            if pools[UInt32(client.pointee.pool)].pointee.followsSession { noteUnseen(UInt32(client.pointee.server)) }
         case FrontendTag.copyDone, FrontendTag.copyFail:
             if server.pointee.owed.isFull { return false }
             server.pointee.owed.sentCopyEnd()

@@ -124,8 +124,9 @@ extension Worker {
         }
     }
 
-    /// A text is not seen whole: when its transaction is over the server is asked for everything.
-    private func noteUnseen(_ serverIndex: UInt32) {
+    /// A text is not seen whole, or a function is called by number: when its transaction is over the server is asked
+    /// for everything.
+    func noteUnseen(_ serverIndex: UInt32) {
         let effects = servers[serverIndex].pointee.effects ?? SessionEffects()
         effects.addUnseen()
         if pools[UInt32(servers[serverIndex].pointee.pool)].pointee.pinMode == .ignore { effects.ignoreHolds() }
