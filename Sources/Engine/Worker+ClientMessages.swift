@@ -43,8 +43,11 @@ extension Worker {
         case FrontendTag.copyDone, FrontendTag.copyFail:
             if server.pointee.owed.isFull { return false }
             server.pointee.owed.sentCopyEnd()
-        case FrontendTag.copyData, FrontendTag.flush:
+        case FrontendTag.copyData:
             return true
+        case FrontendTag.flush:
+            // With a body it is an error that the server skips to the next Sync for, though nothing is owed.
+            return frame.length == MessageFramer.headerBytes
         default:
             return false
         }
