@@ -41,7 +41,7 @@ extension Worker {
             let origin = server.pointee.owed.origin
             let goesToClient = passes || (origin == .statement && server.pointee.client >= 0)
             if passes, isStale(index, frame, bytes) { server.pointee.isRetrying = true }
-            let isReplaced = replaceError(index) || server.pointee.isRetrying
+            let isReplaced = replaceError(index, frame, bytes) || server.pointee.isRetrying
             let renamed = goesToClient && !isReplaced ? errorWithClientsNames(index, frame, bytes) : nil
             server.pointee.owed.receivedError()
             forgetDiscarded(index)
@@ -111,7 +111,7 @@ extension Worker {
         closeServer(index, .gotDirty(error.message))
     }
 
-    private func payloadCount(_ frame: Frame, atLeast index: UInt32) -> Int {
+    func payloadCount(_ frame: Frame, atLeast index: UInt32) -> Int {
         // A part of the message may still be on its way; what is here ends at the frame's end.
         max(0, frame.length - MessageFramer.headerBytes - Int(servers[index].pointee.framer.remaining))
     }
@@ -124,7 +124,7 @@ extension Worker {
         guard isTrackable(name) else { return learnFact(UInt32(servers[index].pointee.pool), name, value) }
         let server = servers[index]
         server.pointee.settings = parameterSets.set(server.pointee.settings, name: name, value: value)
-        guard server.pointee.client >= 0, server.pointee.owed.origin == .client else { return }
+        guard server.pointee.client >= 0, server.pointee.owed.isForClient else { return }
         let client = clients[UInt32(server.pointee.client)]
         client.pointee.settings = parameterSets.set(client.pointee.settings, name: name, value: value)
     }

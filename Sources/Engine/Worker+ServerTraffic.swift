@@ -116,7 +116,7 @@ extension Worker {
         let bytes = UnsafeRawPointer(loop.memory(of: buffer))
         var offset = from
         var run = from
-        var passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
+        var passes = server.pointee.client >= 0 && server.pointee.owed.isForClient
         let tracks = server.pointee.tracksStatements
         var watched = watchedTags(server, tracks)
         var whole = wholeTags(server, tracks)
@@ -128,7 +128,7 @@ extension Worker {
                 if server.pointee.endingTag != 0, server.pointee.framer.isAtBoundary {
                     run = endReply(index, server.pointee.endingTag, buffer, run: run, end: frame.end)
                     server.pointee.endingTag = 0
-                    passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
+                    passes = server.pointee.client >= 0 && server.pointee.owed.isForClient
                 }
             case .message:
                 server.pointee.isPassing = passes
@@ -139,7 +139,7 @@ extension Worker {
                     if !passes { run = frame.end }
                     if server.pointee.framer.isAtBoundary {
                         run = endReply(index, frame.tag, buffer, run: run, end: frame.end)
-                        passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
+                        passes = server.pointee.client >= 0 && server.pointee.owed.isForClient
                     } else {
                         server.pointee.endingTag = frame.tag
                     }
@@ -157,7 +157,7 @@ extension Worker {
                     receivedReadyForQuery(index, status)
                     if servers.isLive(index, generation: generation), tracks { invent(index) }
                     guard servers.isLive(index, generation: generation) else { return end }
-                    passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
+                    passes = server.pointee.client >= 0 && server.pointee.owed.isForClient
                     watched = watchedTags(server, tracks)
                     whole = wholeTags(server, tracks)
                 } else {
@@ -173,7 +173,7 @@ extension Worker {
                         if passes, server.pointee.client >= 0 { pass(server, buffer, run: run, end: offset) }
                         run = frame.end
                     }
-                    passes = server.pointee.client >= 0 && server.pointee.owed.origin == .client
+                    passes = server.pointee.client >= 0 && server.pointee.owed.isForClient
                 }
             case .incomplete:
                 if passes { pass(server, buffer, run: run, end: offset) }
@@ -208,7 +208,7 @@ extension Worker {
     private mutating func endReply(_ index: UInt32, _ tag: UInt8, _ buffer: BufferID, run: Int, end: Int) -> Int {
         let server = servers[index]
         replyEnded(index, tag)
-        if server.pointee.owed.origin == .client, !server.pointee.owed.hasInvention { return run }
+        if server.pointee.owed.isForClient, !server.pointee.owed.hasInvention { return run }
         if server.pointee.client >= 0 { pass(server, buffer, run: run, end: end) }
         invent(index)
         return end

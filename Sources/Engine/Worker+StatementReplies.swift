@@ -83,10 +83,17 @@ extension Worker {
         while !server.pointee.namesUnderWay.isEmpty { undoName(server) }
     }
 
-    /// Whether the error that has just come stands for one of ours, which is sent in its place.
-    mutating func replaceError(_ index: UInt32) -> Bool {
+    /// Whether the error that has just come stands for one of ours, which is sent in its place. It names what the server
+    /// was sent: another error is the server's own, of something before it or of its end.
+    mutating func replaceError(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) -> Bool {
         let server = servers[index]
         guard server.pointee.owed.origin == .refusal, let refusal = server.pointee.refusals.first else { return false }
+        let payload = UnsafeRawBufferPointer(
+            start: bytes + MessageFramer.headerBytes, count: payloadCount(frame, atLeast: index))
+        let message = Array(ErrorFields.parse(payload).message.utf8)
+        guard message.indices.contains(where: { message[$0...].starts(with: Self.refusedText.utf8) }) else {
+            return false
+        }
         if server.pointee.client >= 0 {
             var writer = MessageWriter()
             writer.errorResponse(refusal.error)

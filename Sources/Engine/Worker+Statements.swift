@@ -349,6 +349,9 @@ extension Worker {
 
     // MARK: Errors at their right place
 
+    /// What the server gets in the place of a message that is refused: no SQL, so that its error names this.
+    static var refusedText: String { "WEIR_REFUSED" }
+
     /// A message that PostgreSQL would refuse: one goes to the server that it refuses at the same place, and its error
     /// is replaced by this one.
     mutating func refuse(_ serverIndex: UInt32, _ frame: Frame, _ error: ErrorFields) -> BatchOutcome {
@@ -357,8 +360,8 @@ extension Worker {
         server.pointee.refusals.append(Refusal(error))
         var writer = MessageWriter()
         writer.begin(FrontendTag.parse)
-        writer.cString("WEIR_REFUSED")
-        writer.cString("*")
+        writer.cString(Self.refusedText)
+        writer.cString(Self.refusedText)
         writer.int16(0)
         writer.end()
         sendToServer(serverIndex, writer)

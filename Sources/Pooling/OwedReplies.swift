@@ -140,6 +140,10 @@ public struct OwedReplies: ~Copyable {
         entries.count == 0 ? .client : RequestOrigin(rawValue: entries[0] & 0x0F) ?? .client
     }
 
+    /// Whether the next reply goes to the client. The error of a message that stands for one of the client's does, and
+    /// where the messages before it in its batch are not followed their replies come first.
+    public var isForClient: Bool { origin == .client || origin == .refusal }
+
     // MARK: Requests sent
 
     /// A simple query was sent.
