@@ -66,7 +66,7 @@ public struct Settings: Sendable, Equatable {
     public var cacheUnnamedStatements = false
     /// `pin`.
     public var pin: PinMode = .hold
-    /// `max_pinned`, servers of one pool in one worker; 0 = no limit.
+    /// `max_pinned`, servers of one pool, over all workers; 0 = no limit.
     public var maxPinned: Int = 0
     /// `pin_notice`.
     public var pinNotice = false
