@@ -131,7 +131,7 @@ extension Worker {
         keepUnreported(clientIndex, serverIndex)
         adoptServerSettings(clientIndex, serverIndex)
         client.pointee.hasConfirmedSettings = true
-        guard client.pointee.wait == .settings else { return }
+        guard client.pointee.wait == .settings else { return lendServer(of: clientIndex) }
         client.pointee.wait = .none
         resumeHeld(clientIndex)
     }
@@ -165,6 +165,12 @@ extension Worker {
             return move(serverIndex, to: .beingCanceled)
         }
         if server.pointee.closeNeeded { return closeServer(serverIndex, .closeNeeded) }
+        if loop.unsentBytes(server.pointee.socket) > 0 {
+            // Its client has sent on what asks for no answer, as copy data after an error: that must be gone first.
+            move(serverIndex, to: .tested)
+            sendOwnQuery(serverIndex, "", .check)
+            return
+        }
         if server.pointee.needsCleaning {
             server.pointee.needsCleaning = false
             return cleanServer(serverIndex)

@@ -110,6 +110,8 @@ extension Worker {
         let follows = pools[UInt32(client.pointee.pool)].pointee.followsSession
         let isFirst = client.pointee.server < 0
         client.pointee.statementUse = .none
+        // What begins with the rest of a message may be what the server was kept for.
+        let endsMessage = !client.pointee.framer.isAtBoundary
         var offset = from
         var run = from
         while offset < end {
@@ -166,7 +168,7 @@ extension Worker {
                         client.pointee.wait = reason
                         loop.retain(buffer)
                         hold(index, buffer, from: offset, end: end)
-                        if reason == .listener { lendServer(ofListening: index) }
+                        if reason == .listener { lendServer(of: index) }
                         return end
                     case .needs(let count):
                         if offset > run {
@@ -174,6 +176,7 @@ extension Worker {
                         }
                         client.pointee.framer = before
                         client.pointee.gatherWanted = Int32(count)
+                        restOfMessageIsToCome(index)
                         return offset
                     }
                     noteQueryBegins(client, server)
@@ -189,6 +192,7 @@ extension Worker {
                     loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
                 }
                 client.pointee.gatherWanted = Int32(MessageFramer.headerBytes)
+                restOfMessageIsToCome(index)
                 return offset
             case .invalid:
                 closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, "bad packet header")))
@@ -201,8 +205,17 @@ extension Worker {
                 servers[UInt32(client.pointee.server)].pointee.socket, buffer: buffer, offset: run,
                 count: offset - run)
         }
+        if endsMessage { lendServer(of: index) }
         if isFirst, client.pointee.statementUse == .uses { keepForRetry(index, buffer, from: from, end: end) }
         return end
+    }
+
+    /// A message is needed whole, or its header is cut. A client may be slow to send the rest, or never do so.
+    private mutating func restOfMessageIsToCome(_ index: UInt32) {
+        let client = clients[index]
+        let server = servers[UInt32(client.pointee.server)]
+        if server.pointee.owed.isEmpty { return lendServer(of: index) }
+        if server.pointee.owed.isBatchOpen { noteQueryBegins(client, server) }
     }
 
     // MARK: A message while the client has no server

@@ -3,6 +3,7 @@
 //
 //     received → held ……… the wait is over → looked at as if it came just now
 
+import Configuration
 import Pooling
 import Reactor
 import Wire
@@ -31,6 +32,17 @@ extension Worker {
             // One piece is the query that waits; a client that sends on is not read until it has its server.
             stopReceiving(client: index)
         }
+    }
+
+    /// While a client waits, or has not sent its message whole, its server may serve others, if nothing binds the two.
+    mutating func lendServer(of index: UInt32) {
+        guard clients[index].pointee.server >= 0 else { return }
+        let serverIndex = UInt32(clients[index].pointee.server)
+        let server = servers[serverIndex]
+        guard pools[UInt32(server.pointee.pool)].pointee.mode != .session, server.pointee.owed.isEmpty,
+            server.pointee.transactionStatus == TransactionStatus.idle
+        else { return }
+        transactionEnded(index, serverIndex)
     }
 
     mutating func stopReceiving(client index: UInt32) {

@@ -140,6 +140,13 @@ extension Worker {
         }
         if server.pointee.owed.isEmpty {
             let isOpen = server.pointee.transactionStatus != TransactionStatus.idle
+            // It is kept for the rest of a message that does not come.
+            if !isOpen, !client.pointee.framer.isAtBoundary, timeouts.query > 0,
+                pools[UInt32(server.pointee.pool)].pointee.mode != .session,
+                now - client.pointee.activeAt > timeouts.query
+            {
+                return .queryTimeout
+            }
             return isOpen && timeouts.idleTransaction > 0 && now - client.pointee.activeAt > timeouts.idleTransaction
                 ? .idleTransactionTimeout : nil
         }

@@ -87,18 +87,6 @@ extension Worker {
         clients[index].pointee.notifications?.awaited.allSatisfy { hub.isReady($0) } ?? true
     }
 
-    /// While a client waits for the listening connection its server may serve others, if nothing binds the two.
-    mutating func lendServer(ofListening index: UInt32) {
-        guard clients[index].pointee.server >= 0 else { return }
-        let serverIndex = UInt32(clients[index].pointee.server)
-        let server = servers[serverIndex]
-        guard server.pointee.owed.isEmpty, server.pointee.transactionStatus == TransactionStatus.idle,
-            !server.pointee.hasSessionState, server.pointee.question == nil
-        else { return }
-        unlink(index, serverIndex)
-        release(serverIndex)
-    }
-
     /// The listening connection has a channel.
     mutating func channelReady(_ database: String, _ channel: String, serial: UInt64, wasLost: Bool) {
         guard let hub = channelHub(database), hub.subscriptions[channel]?.serial == serial else { return }

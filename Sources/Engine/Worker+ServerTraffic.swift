@@ -271,13 +271,20 @@ extension Worker {
                 return
             }
         }
-        if server.pointee.hasSessionState, settleSession(client, index) {
+        transactionEnded(client, index)
+        if waits, clients.isLive(client, generation: generation) { resumeAfterAnswers(client) }
+    }
+
+    /// A transaction is over, and the server owes nothing: it is free, unless something of the client's holds it.
+    mutating func transactionEnded(_ client: UInt32, _ index: UInt32) {
+        // Of a message of the client's, as copy data after an error, the server has only a part: the next client's
+        // bytes would be taken for the rest.
+        guard clients[client].pointee.framer.isAtBoundary else { return }
+        if servers[index].pointee.hasSessionState, settleSession(client, index) {
             if clients[client].pointee.notifications != nil { deliverNotifications(client) }
-            if waits { resumeAfterAnswers(client) }
             return
         }
         finishTransaction(client, index)
-        if waits, clients.isLive(client, generation: generation) { resumeAfterAnswers(client) }
     }
 
     /// A transaction is over, and nothing holds its server: it is free.

@@ -94,10 +94,8 @@ extension Worker {
             takeAnswer(pending, clientIndex, serverIndex)
         }
         deliverNotifications(clientIndex)
-        guard server.pointee.owed.isEmpty, server.pointee.transactionStatus == TransactionStatus.idle,
-            !settleSession(clientIndex, serverIndex)
-        else { return }
-        finishTransaction(clientIndex, serverIndex)
+        guard server.pointee.owed.isEmpty, server.pointee.transactionStatus == TransactionStatus.idle else { return }
+        transactionEnded(clientIndex, serverIndex)
     }
 
     private mutating func takeAnswer(_ pending: PendingQuestion, _ clientIndex: UInt32, _ serverIndex: UInt32) {
