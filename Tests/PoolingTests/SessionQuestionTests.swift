@@ -160,7 +160,7 @@ private let unasked: [(String, HoldReasons, [String])] = [
 
     @Test("an answer without end is not kept")
     func endless() {
-        let rows = (0..<50_000).map { row("s", "a.b\($0)", "1") } + (0..<50_000).map { row("l", "c\($0)", nil) }
+        let rows = (0..<4_100).map { row("s", "a.b\($0)", "1") } + (0..<20_100).map { row("l", "c\($0)", nil) }
         let found = answer(rows)
         #expect(found.settings.count == SessionAnswer.settingsMax && found.isUnreadable)
         #expect(found.channels.count == SessionEffects.channelChangesMax)
