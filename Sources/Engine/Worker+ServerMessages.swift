@@ -45,7 +45,7 @@ extension Worker {
             let renamed = goesToClient && !isReplaced ? errorWithClientsNames(index, frame, bytes) : nil
             server.pointee.owed.receivedError()
             forgetDiscarded(index)
-            if goesToClient { server.pointee.effects?.hasFailed = true }
+            if goesToClient { server.pointee.effects?.errorCame() }
             let isLast = isLastWord(index, frame, bytes)
             if isReplaced || (isLast && !endsWithServer(server)) { return false }
             if let renamed {

@@ -251,9 +251,7 @@ extension Worker {
         let generation = clients[client].pointee.generation
         let waits = clients[client].pointee.wait == .answers && !server.pointee.owed.awaitsClientReady
         guard server.pointee.owed.isEmpty else {
-            if server.pointee.hasSessionState, status == TransactionStatus.idle {
-                server.pointee.effects?.isConfirmed = true
-            }
+            if server.pointee.hasSessionState { settleUnlistens(client, index, status) }
             if waits { resumeAfterAnswers(client) }
             return
         }

@@ -62,6 +62,18 @@ extension Worker {
         sendToClient(clientIndex, writer)
     }
 
+    /// A request has been answered, and the client has sent more. UNLISTENs of a transaction that is over are settled
+    /// before what comes next can fail.
+    mutating func settleUnlistens(_ clientIndex: UInt32, _ serverIndex: UInt32, _ status: UInt8) {
+        guard let effects = servers[serverIndex].pointee.effects else { return }
+        effects.requestAnswered()
+        guard status == TransactionStatus.idle else { return }
+        effects.isConfirmed = true
+        guard effects.hasAnsweredChannels, !effects.listens else { return }
+        settleChannels(clientIndex, effects.channels, isListening: { _ in false }, unlistens: !effects.hasFailed)
+        effects.forgetChannels()
+    }
+
     private func unprovable(_ effects: SessionEffects) -> HoldReasons { effects.begins.subtracting(.provable) }
 
     /// Whether a server reports a setting, or reports what belongs to it.

@@ -176,7 +176,13 @@ extension Worker {
         case .waits: return .waits
         case .failed(let error): return .refused(error)
         }
-        if let before = server.pointee.effects { before.add(effects) } else { server.pointee.effects = effects }
+        let known = server.pointee.effects ?? effects
+        let isFirst = known === effects || known.channels.isEmpty
+        if known !== effects { known.add(effects) }
+        server.pointee.effects = known
+        if !effects.channels.isEmpty {
+            known.noteRequest(after: server.pointee.owed.clientRequestsAhead, isFirst: isFirst)
+        }
         server.pointee.hasSessionState = true
         return .pass
     }

@@ -119,6 +119,9 @@ public struct OwedReplies: ~Copyable {
     /// Whether the server throws away what it is sent until the next Sync.
     public var isSkipping: Bool { skipping }
 
+    /// How many ReadyForQuery the client waits for before that of its next request.
+    public var clientRequestsAhead: Int { clientReadyCount }
+
     /// Whether the client waits for a ReadyForQuery: until it has come nobody knows whether a transaction has failed.
     public var awaitsClientReady: Bool { clientReadyCount > 0 }
 

@@ -153,6 +153,41 @@ public final class SessionEffects {
             && !other.channels.allSatisfy { $0 == .rollback }
     }
 
+    /// How many requests of the client are answered before the one with the first change of channels, and before the one
+    /// with the last: negative when it has been answered.
+    private var requestsBeforeFirst = 0
+    private var requestsBeforeLast = 0
+
+    /// The texts added last are of a request that has so many of the client's before it.
+    ///
+    /// - Parameter isFirst: there was no change of channels before.
+    public func noteRequest(after count: Int, isFirst: Bool) {
+        if isFirst { requestsBeforeFirst = count }
+        requestsBeforeLast = count
+    }
+
+    /// A request has been answered.
+    public func requestAnswered() {
+        requestsBeforeFirst -= 1
+        requestsBeforeLast -= 1
+    }
+
+    /// An error has come in reply to the oldest request. One before the first change has no part in it: if their
+    /// transaction fails for it, they have an error of their own.
+    public func errorCame() {
+        hadError = true
+        if requestsBeforeFirst <= 0 { hasFailed = true }
+    }
+
+    /// All changes of channels have been answered: nothing that comes later fails them.
+    public var hasAnsweredChannels: Bool { !channels.isEmpty && requestsBeforeLast < 0 }
+
+    /// They are settled.
+    public func forgetChannels() {
+        channels = []
+        hasFailed = false
+    }
+
     /// Whether one of the texts holds a LISTEN.
     public var listens: Bool { hasUnreadableChannel || channels.contains(where: \.isListen) }
 

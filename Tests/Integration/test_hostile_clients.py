@@ -200,3 +200,34 @@ def test_a_cancelled_question_changes_nothing(weir_factory):
         if not result.errors:
             assert client.value("select setting from pg_settings where name = 'statement_timeout'") == f"{100_000 + turn}"
         assert other.value("show statement_timeout") == "0"
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["select 1/0", "unlisten a"], ["unlisten a", "select 1/0"], ["begin", "unlisten a", "commit", "select 1/0"],
+     ["begin", "select 1/0", "rollback", "unlisten a"]],
+)
+def test_an_error_of_another_request_in_flight_undoes_no_unlisten(weir_factory, texts):
+    weir = weir_factory(default_pool_size=2)
+    client, other = weir.connect(), weir.connect()
+    client.query("listen a")
+    client.query("listen b")
+    client.send(b"".join(map(query, texts)))
+    assert [tag for _ in texts for tag in client.result().tags].count("UNLISTEN") == 1
+    other.query("notify a")
+    other.query("notify b")
+    assert client.read().body[4:] == b"b\0\0"
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [["begin", "unlisten a", "select 1/0", "commit"], ["begin", "select 1/0", "unlisten a", "commit"]],
+)
+def test_an_error_of_its_own_transaction_in_flight_undoes_an_unlisten(weir_factory, texts):
+    weir = weir_factory(default_pool_size=2)
+    client, other = weir.connect(), weir.connect()
+    client.query("listen a")
+    client.send(b"".join(map(query, texts)))
+    assert [client.result().tags for _ in texts][-1] == ["ROLLBACK"]
+    other.query("notify a")
+    assert client.read().body[4:] == b"a\0\0"
