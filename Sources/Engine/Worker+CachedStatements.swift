@@ -35,11 +35,11 @@ extension Worker {
 
     // MARK: DEALLOCATE of a protocol-level statement
 
-    /// The name in a text that is one DEALLOCATE of a statement that the client made by Parse.
+    /// The name in a text that is one DEALLOCATE, if it may be that of a statement that the client made by Parse.
     func deallocatedName(_ text: UnsafeRawBufferPointer, _ index: UInt32, _ serverIndex: UInt32) -> [UInt8]? {
         let server = servers[serverIndex]
         guard pools[UInt32(server.pointee.pool)].pointee.tracksStatements,
-            clients[index].pointee.statements.count > 0, server.pointee.transactionStatus != TransactionStatus.failed
+            clients[index].pointee.statements.count > 0 || server.pointee.owed.awaitsClientReady
         else { return nil }
         var found: ByteRange?
         var isAlone = true
@@ -47,11 +47,9 @@ extension Worker {
             if case .deallocate(let name) = kind, statement == 0 { found = name } else { isAlone = false }
         }
         guard isAlone, let found else { return nil }
-        let name: [UInt8]? = withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { room in
+        return withUnsafeTemporaryAllocation(byteCount: 256, alignment: 1) { room in
             NameReader(text, standardConformingStrings: true).read(found, into: room).map { Array(room[..<$0]) }
         }
-        guard let name, name.withUnsafeBytes({ clients[index].pointee.statements.find($0) }) != nil else { return nil }
-        return name
     }
 
     /// Closes the client's statement, and lets PostgreSQL answer.

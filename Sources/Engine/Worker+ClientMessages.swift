@@ -19,6 +19,7 @@ extension Worker {
             server.pointee.owed.sentQuery(.client)
             server.pointee.unnamedNumber = 0
             if client.pointee.unnamedNumber != 0 { forgetUnnamed(UInt32(server.pointee.client)) }
+            if cachesUnnamed { forgetCached(UInt32(server.pointee.client)) }
             if server.pointee.transactionStatus != TransactionStatus.idle {
                 noteCommit(bytes, available: available, headerBytes: MessageFramer.headerBytes, server)
             }

@@ -57,10 +57,14 @@ extension Worker {
             return .pass
         }
         if let name = deallocatedName(text, index, serverIndex) {
-            if offset > run {
-                loop.send(servers[serverIndex].pointee.socket, buffer: buffer, offset: run, count: offset - run)
+            // Whether there is such a statement, and whether the transaction has failed, earlier answers tell.
+            let server = servers[serverIndex]
+            if server.pointee.owed.awaitsClientReady { return .waits(.answers) }
+            let isKnown = name.withUnsafeBytes { clients[index].pointee.statements.find($0) != nil }
+            if isKnown, server.pointee.transactionStatus != TransactionStatus.failed {
+                flush(serverIndex, buffer, run: run, offset: offset)
+                return deallocate(name, index, serverIndex, frame)
             }
-            return deallocate(name, index, serverIndex, frame)
         }
         guard let effects = effects(of: text, on: serverIndex) else { return .pass }
         switch noteEffects(effects, index, serverIndex) {

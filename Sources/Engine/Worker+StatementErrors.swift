@@ -59,4 +59,44 @@ extension Worker {
         }
         return clients[UInt32(server.pointee.client)].pointee.statements.name { statements.number($0) == number }
     }
+
+    // MARK: Errors at their right place
+
+    /// What the server gets in the place of a message that is refused: no SQL, so that its error names this.
+    static var refusedText: String { "WEIR_REFUSED" }
+
+    /// A message that PostgreSQL would refuse: one goes to the server that it refuses at the same place, and its error
+    /// is replaced by this one.
+    mutating func refuse(_ serverIndex: UInt32, _ frame: Frame, _ error: ErrorFields) -> BatchOutcome {
+        let server = servers[serverIndex]
+        server.pointee.owed.sent(.parse, .refusal)
+        server.pointee.refusals.append(Refusal(error))
+        var writer = MessageWriter()
+        writer.begin(FrontendTag.parse)
+        writer.cString(Self.refusedText)
+        writer.cString(Self.refusedText)
+        writer.int16(0)
+        writer.end()
+        sendToServer(serverIndex, writer)
+        return .rewritten(next: frame.end)
+    }
+
+    var tooLarge: ErrorFields {
+        ErrorFields(
+            code: SQLState.programLimitExceeded, message: "prepared statement is too large",
+            detail: "A named statement may have at most \(Self.parseBytesMax) bytes.")
+    }
+
+    func tooMany(_ limit: Int) -> ErrorFields {
+        ErrorFields(
+            code: SQLState.configurationLimitExceeded, message: "too many prepared statements",
+            detail: "This client has \(limit) of them, which is max_client_prepared_statements.",
+            hint: "Close statements that are no longer used, or raise max_client_prepared_statements.")
+    }
+
+    var outOfStatementMemory: ErrorFields {
+        ErrorFields(
+            code: SQLState.insufficientResources, message: "out of memory for prepared statements",
+            detail: "All prepared statements together take \(statements.bytes) bytes.")
+    }
 }

@@ -111,16 +111,20 @@ extension Worker {
         let server = servers[index]
         // What Weir asked for itself it has taken into account when it asked.
         guard server.pointee.owed.origin != .statement else { return }
+        // What is prepared behind the command may have had no owners but these.
+        let underWay = server.pointee.owed.statementsUnderWay().map { StatementID(rawValue: $0) }
+        for id in underWay { statements.retain(id) }
         if server.pointee.client >= 0, server.pointee.owed.origin == .client {
             dropStatements(ofClient: UInt32(server.pointee.client))
             keepNamesUnderWay(server)
         }
         server.pointee.statements.removeAll { statements.release($0) }
-        for statement in server.pointee.owed.statementsUnderWay() {
-            let id = StatementID(rawValue: statement)
-            guard !server.pointee.statements.contains(id) else { continue }
-            statements.retain(id)
-            _ = server.pointee.statements.insert(id, limit: .max)
+        for id in underWay {
+            if server.pointee.statements.contains(id) {
+                statements.release(id)
+            } else {
+                _ = server.pointee.statements.insert(id, limit: .max)
+            }
         }
     }
 

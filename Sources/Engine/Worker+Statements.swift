@@ -89,7 +89,7 @@ extension Worker {
                 closeUnnamed(index, serverIndex)
                 return .pass
             }
-            if server.pointee.owed.hasUnsettledStatements { return .waits(.answers) }
+            if server.pointee.owed.hasUnsettledStatements || mayChangeStatements(server) { return .waits(.answers) }
             guard isWhole else { return needs(index, frame) }
             if frame.tag == FrontendTag.close, payload[1] == 0 {
                 forgetCached(index)
@@ -125,7 +125,7 @@ extension Worker {
         client.pointee.statementUse = .changes
         let body = UnsafeRawBufferPointer(rebasing: payload[(nameEnd + 1)...])
         flush(serverIndex, buffer, run: run, offset: offset)
-        guard let id = statements.intern(body) else {
+        guard let id = statements.intern(body, meaning: meaningOfTexts(index)) else {
             return refuse(serverIndex, frame, outOfStatementMemory)
         }
         switch client.pointee.statements.define(name, as: id, limit: clientStatementsMax) {
@@ -133,8 +133,7 @@ extension Worker {
         case .alreadyDefined:
             statements.release(id)
             // PostgreSQL is given a name that is taken too: it may find something else wrong before that.
-            guard let taken = client.pointee.statements.find(name) else { preconditionFailure("the name is defined") }
-            ensure(serverIndex, taken)
+            guard let taken = ensure(serverIndex, name, index) else { preconditionFailure("the name is defined") }
             server.pointee.owed.sent(.parse, .client)
             sendHeader(
                 serverIndex, FrontendTag.parse, before: UnsafeRawBufferPointer(start: nil, count: 0), taken,
@@ -178,13 +177,13 @@ extension Worker {
         guard !name.isEmpty || knowsCached(index) else {
             return useUnnamed(index, serverIndex, frame, .bind, buffer, isWhole, run: run, offset: offset)
         }
-        if server.pointee.owed.hasUnsettledStatements { return .waits(.answers) }
-        guard let id = clients[index].pointee.statements.find(name) else {
+        if server.pointee.owed.hasUnsettledStatements || mayChangeStatements(server) { return .waits(.answers) }
+        guard let known = clients[index].pointee.statements.find(name) else {
             // A name that nobody gave: PostgreSQL knows what to say.
             server.pointee.owed.sent(.bind, .client)
             return .pass
         }
-        switch noteUse(id, index, serverIndex) {
+        switch noteUse(known, index, serverIndex) {
         case .pass: break
         case .waits: return .waits(.listener)
         case .refused(let error):
@@ -193,7 +192,7 @@ extension Worker {
             return refuse(serverIndex, frame, error)
         }
         flush(serverIndex, buffer, run: run, offset: offset)
-        ensure(serverIndex, id)
+        let id = ensure(serverIndex, name, index) ?? known
         if clients[index].pointee.statementUse == .none { clients[index].pointee.statementUse = .uses }
         server.pointee.owed.sent(.bind, .client)
         let portal = UnsafeRawBufferPointer(rebasing: payload[...portalEnd])
@@ -225,12 +224,12 @@ extension Worker {
         guard let nameEnd = payload.firstIndex(of: 0) else { return malformed(index) }
         let name = identifier(payload[1..<nameEnd])
         let server = servers[serverIndex]
-        guard let id = clients[index].pointee.statements.find(name) else {
+        guard let known = clients[index].pointee.statements.find(name) else {
             server.pointee.owed.sent(.describe, .client)
             return .pass
         }
         flush(serverIndex, buffer, run: run, offset: offset)
-        ensure(serverIndex, id)
+        let id = ensure(serverIndex, name, index) ?? known
         server.pointee.owed.sent(.describe, .client)
         let kind = UnsafeRawBufferPointer(rebasing: payload[..<1])
         sendHeader(serverIndex, FrontendTag.describe, before: kind, id, rest: 0)
@@ -298,10 +297,49 @@ extension Worker {
         loop.send(servers[serverIndex].pointee.socket, buffer: buffer, offset: run, count: offset - run)
     }
 
-    /// Sees to it that a server has a statement before a message that uses it.
-    private mutating func ensure(_ serverIndex: UInt32, _ id: StatementID) {
+    /// Whether what is under way may change what statements there are, or what a text means when it is prepared.
+    @inline(__always)
+    private func mayChangeStatements(_ server: UnsafeMutablePointer<Server>) -> Bool {
+        server.pointee.hasSessionState && server.pointee.owed.awaitsClientReady && server.pointee.effects != nil
+    }
+
+    /// On what depends what a client's texts mean when they are prepared. While its settings may be changing nobody
+    /// knows, and a statement is shared with nobody.
+    private mutating func meaningOfTexts(_ index: UInt32) -> UInt64 {
+        let client = clients[index]
+        let server = servers[UInt32(client.pointee.server)]
+        if server.pointee.hasSessionState, server.pointee.effects?.mayChangeSettings ?? false {
+            lastUnnamedNumber &+= 1
+            return lastUnnamedNumber &* 0x9E37_79B9_7F4A_7C15
+        }
+        return parameterSets.meaning(client.pointee.settings) &* 31 &+ parameterSets.meaning(client.pointee.extras)
+    }
+
+    /// Sees to it that a server has a client's statement before a message that uses it; nil for an unknown name.
+    ///
+    /// A statement that was prepared before the client's settings gave its text another meaning keeps its own where it
+    /// is, as in PostgreSQL. Where it has to be prepared anew it is another statement.
+    private mutating func ensure(_ serverIndex: UInt32, _ name: UnsafeRawBufferPointer, _ index: UInt32) -> StatementID?
+    {
+        let client = clients[index]
+        guard let known = client.pointee.statements.find(name) else { return nil }
+        if servers[serverIndex].pointee.statements.touch(known) { return known }
+        let meaning = meaningOfTexts(index)
+        guard statements.meaning(known) != meaning,
+            let renewed = statements.intern(statements.body(known), meaning: meaning)
+        else {
+            prepare(known, serverIndex)
+            return known
+        }
+        if let old = client.pointee.statements.remove(name) { statements.release(old) }
+        _ = client.pointee.statements.define(name, as: renewed, limit: .max)
+        if !servers[serverIndex].pointee.statements.touch(renewed) { prepare(renewed, serverIndex) }
+        return renewed
+    }
+
+    /// Prepares a statement on a server that lacks it.
+    private mutating func prepare(_ id: StatementID, _ serverIndex: UInt32) {
         let server = servers[serverIndex]
-        if server.pointee.statements.touch(id) { return }
         makeRoom(serverIndex, for: id)
         server.pointee.owed.sent(.parse, .statement, statement: id.rawValue)
         pools[UInt32(server.pointee.pool)].pointee.totals.serverParses &+= 1
@@ -345,45 +383,5 @@ extension Worker {
             scratch[end] = 0
             loop.send(socket, copying: UnsafeRawBufferPointer(rebasing: scratch[64...end]))
         }
-    }
-
-    // MARK: Errors at their right place
-
-    /// What the server gets in the place of a message that is refused: no SQL, so that its error names this.
-    static var refusedText: String { "WEIR_REFUSED" }
-
-    /// A message that PostgreSQL would refuse: one goes to the server that it refuses at the same place, and its error
-    /// is replaced by this one.
-    mutating func refuse(_ serverIndex: UInt32, _ frame: Frame, _ error: ErrorFields) -> BatchOutcome {
-        let server = servers[serverIndex]
-        server.pointee.owed.sent(.parse, .refusal)
-        server.pointee.refusals.append(Refusal(error))
-        var writer = MessageWriter()
-        writer.begin(FrontendTag.parse)
-        writer.cString(Self.refusedText)
-        writer.cString(Self.refusedText)
-        writer.int16(0)
-        writer.end()
-        sendToServer(serverIndex, writer)
-        return .rewritten(next: frame.end)
-    }
-
-    private var tooLarge: ErrorFields {
-        ErrorFields(
-            code: SQLState.programLimitExceeded, message: "prepared statement is too large",
-            detail: "A named statement may have at most \(Self.parseBytesMax) bytes.")
-    }
-
-    private func tooMany(_ limit: Int) -> ErrorFields {
-        ErrorFields(
-            code: SQLState.configurationLimitExceeded, message: "too many prepared statements",
-            detail: "This client has \(limit) of them, which is max_client_prepared_statements.",
-            hint: "Close statements that are no longer used, or raise max_client_prepared_statements.")
-    }
-
-    private var outOfStatementMemory: ErrorFields {
-        ErrorFields(
-            code: SQLState.insufficientResources, message: "out of memory for prepared statements",
-            detail: "All prepared statements together take \(statements.bytes) bytes.")
     }
 }

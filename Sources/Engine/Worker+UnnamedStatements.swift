@@ -71,6 +71,7 @@ extension Worker {
         pools[UInt32(client.pointee.pool)].pointee.totals.clientParses &+= 1
         server.pointee.owed.sent(.parse, .client)
         newUnnamed(index, serverIndex)
+        if next != FrontendTag.bind { server.pointee.effects?.mayNotBeExecuted() }
         // One that does something to the session is kept: it may be bound again, and does so again.
         guard let payload, next != FrontendTag.bind || server.pointee.effects != nil else { return }
         client.pointee.unnamedStatement = statements.intern(UnsafeRawBufferPointer(rebasing: payload.dropFirst()))

@@ -35,10 +35,12 @@ public struct ParameterSets: ~Copyable {
         var settings: Settings
         /// Zero means that the entry is free.
         var references: Int
+        /// A hash of the settings on which depends what a statement means.
+        var meaning: UInt64
     }
 
     /// The entry at index 0 is the empty set.
-    private var entries = [Entry(settings: Settings(parameters: []), references: 1)]
+    private var entries = [Entry(settings: Settings(parameters: []), references: 1, meaning: 0)]
     private var freeEntries: [UInt32] = []
     private var identifiers: [Settings: UInt32] = [:]
 
@@ -175,6 +177,13 @@ public struct ParameterSets: ~Copyable {
         return intern(merged)
     }
 
+    /// A hash of those settings on which it depends what a text means when it is prepared: how constants in it are read.
+    /// Zero where there is none of them.
+    public func meaning(_ id: ParameterSetID) -> UInt64 {
+        precondition(isLive(id))
+        return entries[Int(id.rawValue)].meaning
+    }
+
     private func isLive(_ id: ParameterSetID) -> Bool {
         Int(id.rawValue) < entries.count && entries[Int(id.rawValue)].references > 0
     }
@@ -194,10 +203,10 @@ public struct ParameterSets: ~Copyable {
         let index: UInt32
         if let free = freeEntries.popLast() {
             index = free
-            entries[Int(free)] = Entry(settings: settings, references: 1)
+            entries[Int(free)] = Entry(settings: settings, references: 1, meaning: settings.meaning)
         } else {
             index = UInt32(entries.count)
-            entries.append(Entry(settings: settings, references: 1))
+            entries.append(Entry(settings: settings, references: 1, meaning: settings.meaning))
         }
         identifiers[settings] = index
         return ParameterSetID(rawValue: index)
@@ -235,6 +244,20 @@ private struct Settings: Hashable {
         }
     }
 
+    /// See `ParameterSets.meaning`.
+    var meaning: UInt64 {
+        var hasher = Hasher()
+        var isPlain = true
+        for (number, name) in settingsOfMeaning.enumerated() {
+            guard let found = position(of: name).found else { continue }
+            isPlain = false
+            hasher.combine(number)
+            var value = parameters[found].value
+            value.withUTF8 { hasher.combine(bytes: UnsafeRawBufferPointer($0)) }
+        }
+        return isPlain ? 0 : UInt64(truncatingIfNeeded: hasher.finalize())
+    }
+
     func hash(into hasher: inout Hasher) {
         for parameter in parameters {
             for byte in parameter.name.utf8 { hasher.combine(folded(byte)) }
@@ -245,6 +268,15 @@ private struct Settings: Hashable {
         }
     }
 }
+
+/// PostgreSQL reads the constants of a text when it prepares it: `'1/2/2024'::date` is a day from then on, whatever
+/// DateStyle becomes. So it does with what it can compute at once, such as the text of a number. (A search_path that
+/// changes makes it look again.)
+private let settingsOfMeaning = [
+    "client_encoding", "DateStyle", "IntervalStyle", "standard_conforming_strings", "TimeZone", "array_nulls",
+    "backslash_quote", "bytea_output", "default_text_search_config", "extra_float_digits", "lc_monetary", "lc_numeric",
+    "timezone_abbreviations", "transform_null_equals", "xmloption",
+]
 
 extension String {
     fileprivate func hasSameBytes(as other: String) -> Bool {

@@ -188,6 +188,14 @@ public final class SessionEffects {
         hasFailed = false
     }
 
+    /// Whether settings may have another value than is known.
+    public var mayChangeSettings: Bool {
+        !settings.isEmpty || !resets.isEmpty || resetsAll || changesUnknownSettings || executes
+    }
+
+    /// Nobody knows whether what was noted was executed.
+    public func mayNotBeExecuted() { hadError = true }
+
     /// Whether one of the texts holds a LISTEN.
     public var listens: Bool { hasUnreadableChannel || channels.contains(where: \.isListen) }
 

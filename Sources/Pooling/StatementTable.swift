@@ -1,5 +1,5 @@
 // The prepared statements that one worker knows, interned: one query text with the same parameter types is one
-// statement, whoever prepared it.
+// statement, whoever prepared it, as long as it means the same to them.
 //
 //     client A   "s1"  ─┐
 //     client B   "q7"  ─┼──▶  statement 42:  SELECT … $1, int4        references: 4
@@ -49,7 +49,7 @@ public enum StatementEffect: UInt8, Sendable {
 /// The table compares bytes and does not look into them.
 public struct StatementTable: ~Copyable {
     /// What a statement is taken to cost beside its body: its entry, its slots and the allocator's own share.
-    public static var overheadBytes: Int { 80 }
+    public static var overheadBytes: Int { 88 }
     /// The room that `serverName` asks for.
     public static var serverNameBytesMax: Int { 48 }
 
@@ -59,6 +59,8 @@ public struct StatementTable: ~Copyable {
         var bodyBytes: Int
         var references: Int
         var number: UInt64
+        /// What its text means where it was prepared.
+        var meaning: UInt64
         var hash: UInt32
         var effect: StatementEffect
         /// While the entry is free: the next free one.
@@ -110,21 +112,23 @@ public struct StatementTable: ~Copyable {
     /// one would exceed `bytesMax` or the system has no memory for it.
     ///
     /// Complexity: O(bytes of the body), amortised.
-    public mutating func intern(_ body: UnsafeRawBufferPointer) -> StatementID? {
-        let hash = HashIndex.hash(body, seed: seed)
-        if let place = place(of: body, hash), let entries {
+    ///
+    /// - Parameter meaning: the same for all sessions in which the text means the same (`ParameterSets.meaning`).
+    public mutating func intern(_ body: UnsafeRawBufferPointer, meaning: UInt64 = 0) -> StatementID? {
+        let hash = HashIndex.hash(body, seed: seed ^ meaning)
+        if let place = place(of: body, meaning, hash), let entries {
             // SAFETY: a place in the index is below `used`.
             entries[Int(place)].references += 1
             return id(at: place)
         }
-        return add(body, hash)
+        return add(body, meaning, hash)
     }
 
     /// The statement with this body, if there is one; its references stay as they are.
     ///
     /// Complexity: O(bytes of the body).
     public func find(_ body: UnsafeRawBufferPointer) -> StatementID? {
-        place(of: body, HashIndex.hash(body, seed: seed)).map { id(at: $0) }
+        place(of: body, 0, HashIndex.hash(body, seed: seed)).map { id(at: $0) }
     }
 
     /// Adds an owner to a statement.
@@ -157,6 +161,9 @@ public struct StatementTable: ~Copyable {
         let entry = entry(id)
         return UnsafeRawBufferPointer(start: entry.pointee.body, count: entry.pointee.bodyBytes)
     }
+
+    /// What the statement's text means where it was prepared.
+    public func meaning(_ id: StatementID) -> UInt64 { entry(id).pointee.meaning }
 
     /// What the statement does to its session, as far as its owner has noted it.
     public func effect(_ id: StatementID) -> StatementEffect { entry(id).pointee.effect }
@@ -216,19 +223,20 @@ public struct StatementTable: ~Copyable {
     }
 
     @inline(__always)
-    private func place(of body: UnsafeRawBufferPointer, _ hash: UInt32) -> UInt32? {
+    private func place(of body: UnsafeRawBufferPointer, _ meaning: UInt64, _ hash: UInt32) -> UInt32? {
         guard let entries else { return nil }
         return index.find(hash) { place in
             // SAFETY: a place in the index is below `used` and its body has `bodyBytes` bytes.
             let entry = entries + Int(place)
-            guard entry.pointee.bodyBytes == body.count, let own = entry.pointee.body else { return false }
+            guard entry.pointee.bodyBytes == body.count, entry.pointee.meaning == meaning, let own = entry.pointee.body
+            else { return false }
             guard let other = body.baseAddress else { return true }
             return memcmp(own, other, body.count) == 0
         }
     }
 
     @inline(never)
-    private mutating func add(_ body: UnsafeRawBufferPointer, _ hash: UInt32) -> StatementID? {
+    private mutating func add(_ body: UnsafeRawBufferPointer, _ meaning: UInt64, _ hash: UInt32) -> StatementID? {
         guard bytes <= bytesMax, bytesMax - bytes >= Self.overheadBytes,
             body.count <= bytesMax - bytes - Self.overheadBytes, count < HashIndex.countMax,
             // A body may be a gigabyte: that the system has no room for it must not end the process.
@@ -240,8 +248,8 @@ public struct StatementTable: ~Copyable {
         // SAFETY: `takePlace` returns a place below `used`.
         (entries + Int(place)).initialize(
             to: Entry(
-                body: own, bodyBytes: body.count, references: 1, number: nextNumber, hash: hash, effect: .unknown,
-                nextFree: Self.noPlace))
+                body: own, bodyBytes: body.count, references: 1, number: nextNumber, meaning: meaning, hash: hash,
+                effect: .unknown, nextFree: Self.noPlace))
         nextNumber += 1
         bytes += body.count + Self.overheadBytes
         index.insert(hash, place)
