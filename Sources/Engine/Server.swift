@@ -92,6 +92,8 @@ struct Server: ~Copyable {
     var statements = ServerStatements()
     /// Which unnamed statement was last prepared on it, by number; 0 after a simple query or a Close, which leave none.
     var unnamedNumber: UInt64 = 0
+    /// How many requests of the client are answered before the one that prepared the unnamed statement.
+    var requestsBeforeUnnamed = 0
     /// The names that the client gave or closed in messages that have not been answered, in their order.
     var namesUnderWay = NamesUnderWay()
     /// The errors that take the place of the server's, in the order of the messages that stand for them.

@@ -242,6 +242,7 @@ extension Worker {
         guard server.pointee.client >= 0 else { return orphanAnswered(index) }
         if server.pointee.isRetrying { return retryBatch(index) }
         countQuery(server, status)
+        server.pointee.requestsBeforeUnnamed &-= 1
         server.pointee.isCommitUnderWay = false
         let pool = pools[UInt32(server.pointee.pool)]
         if pool.pointee.mode == .statement, status != TransactionStatus.idle {

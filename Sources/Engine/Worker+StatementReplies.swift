@@ -51,6 +51,8 @@ extension Worker {
             case .inventedParse, .inventedClose: undoName(server)
             case .refusal: if !server.pointee.refusals.isEmpty { server.pointee.refusals.removeFirst() }
             case .unnamedParse:
+                // There may be another one by now, which a later batch prepares.
+                guard server.pointee.requestsBeforeUnnamed <= 0 else { continue }
                 server.pointee.unnamedNumber = 0
                 if server.pointee.client >= 0 { forgetUnnamed(UInt32(server.pointee.client)) }
             case .close(let statement): server.pointee.statements.restore(StatementID(rawValue: statement))

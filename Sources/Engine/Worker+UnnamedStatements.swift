@@ -105,6 +105,7 @@ extension Worker {
             return refuse(serverIndex, frame, noUnnamedStatement)
         }
         server.pointee.unnamedNumber = number
+        server.pointee.requestsBeforeUnnamed = server.pointee.owed.clientRequestsAhead
         sendUnnamed(serverIndex, id)
         server.pointee.owed.sent(message, .client)
         return .rewritten(next: offset)
@@ -125,6 +126,7 @@ extension Worker {
         lastUnnamedNumber &+= 1
         clients[index].pointee.unnamedNumber = lastUnnamedNumber
         servers[serverIndex].pointee.unnamedNumber = lastUnnamedNumber
+        servers[serverIndex].pointee.requestsBeforeUnnamed = servers[serverIndex].pointee.owed.clientRequestsAhead
     }
 
     /// The client has no unnamed statement any more.

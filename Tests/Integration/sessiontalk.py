@@ -44,7 +44,6 @@ VALUES = {
     "enable_seqscan": ["off", "on"],
     "default_transaction_isolation": ["'repeatable read'", "serializable", "'read committed'"],
     "default_transaction_read_only": ["on", "off"],
-    "transform_null_equals": ["on", "off"],
     "role": ["third", "none", "'other'", "nobody"],
     "nonsense": ["1"],
     "shared_buffers": ["1"],
@@ -57,7 +56,8 @@ LOGINS = [
     {"application_name": "it's \\ me", "IntervalStyle": "iso_8601"},
 ]
 CHANNELS = ["a", "b", "\"C c\""]
-# What a statement says may depend on settings: of the one who runs it.
+# No text has constants that settings give another meaning: one that is prepared before such a change and once more behind
+# it, on another server, is read anew.
 READING = [
     "select 1",
     "select 1 / 0",
@@ -65,8 +65,8 @@ READING = [
     "select v || '' from place",
     "select current_setting('TimeZone'), current_setting('work_mem')",
     "select '2024-03-02 01:00+00'::timestamptz::text, to_timestamp(0)",
-    "select now() > '2001-02-03', date '2004-05-06', interval '1 day 2 hours', null = null",
-    "select current_user, '\\x41'::bytea",
+    "select now() > '2001-02-03', date '2004-05-06', interval '1 day 2 hours'",
+    "select current_user, 'A'::bytea",
     "insert into sink values (1)",
     "select count(*) > -1 from sink",
 ]

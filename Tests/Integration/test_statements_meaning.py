@@ -133,3 +133,14 @@ def test_a_statement_that_is_needed_behind_the_end_of_all_statements_harms_nobod
     client.exchange(parse(text) + bind() + execute() + bind(name="s") + sync())
     assert client.exchange(named("select 3")).value == "3"
     assert weir.connect().value("select 4") == 4
+
+
+def test_an_unnamed_statement_outlives_the_error_of_a_batch_before_its_own(weir_factory):
+    client = weir_factory().connect()
+    # The first batch waits, so that its error comes when the second is half there.
+    failing = parse("select pg_sleep(0.1), 1 / 0") + bind() + execute() + parse("select 1") + sync()
+    client.send(failing + parse("select 2") + sync())
+    assert client.result().errors[0].sqlstate == "22012"
+    client.send(bind() + execute() + sync())
+    assert client.result().errors == []
+    assert client.result().rows == [["2"]]
