@@ -117,7 +117,7 @@ extension Worker {
         let underWay = server.pointee.owed.statementsUnderWay().map { StatementID(rawValue: $0) }
         for id in underWay { statements.retain(id) }
         if server.pointee.client >= 0, server.pointee.owed.origin == .client {
-            dropStatements(ofClient: UInt32(server.pointee.client))
+            dropNames(ofClient: UInt32(server.pointee.client))
             keepNamesUnderWay(server)
         }
         server.pointee.statements.removeAll { statements.release($0) }
@@ -146,6 +146,16 @@ extension Worker {
         }
     }
 
+    /// A client's statements have no names any more. The unnamed one stays, as in PostgreSQL.
+    private mutating func dropNames(ofClient index: UInt32) {
+        let client = clients[index]
+        let noName = UnsafeRawBufferPointer(start: nil, count: 0)
+        let unnamed = client.pointee.statements.remove(noName)
+        client.pointee.statements.removeAll { statements.release($0) }
+        if let unnamed { _ = client.pointee.statements.define(noName, as: unnamed, limit: .max) }
+    }
+
+    /// A client is going away.
     mutating func dropStatements(ofClient index: UInt32) {
         let client = clients[index]
         client.pointee.statements.removeAll { statements.release($0) }

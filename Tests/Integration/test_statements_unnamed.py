@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 
-from wire import bind, close, describe, execute, flush, parse, query, sync
+from wire import bind, close, describe, execute, extended, flush, parse, query, sync
 
 RUN = execute() + sync()
 
@@ -210,3 +210,13 @@ def test_what_stands_before_a_listen_is_sent_once(weir_factory, table, name):
     result = client.exchange(insert + bind(name=name) + execute() + sync())
     assert not result.errors, result.errors
     assert result.types == "12C2CZ"
+
+
+@pytest.mark.parametrize("settings", [{}, {"cache_unnamed_statements": 1}])
+@pytest.mark.parametrize("command", ["deallocate all", "discard all"])
+def test_an_unnamed_statement_behind_a_command_that_closes_the_others_stays(weir_factory, command, settings):
+    client = weir_factory(default_pool_size=1, **settings).connect()
+    client.send(extended(command) + parse("select 7") + flush())
+    assert not client.result().errors
+    assert client.read().type == "1"
+    assert client.exchange(bind() + RUN).rows == [["7"]]
