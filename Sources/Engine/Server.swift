@@ -77,8 +77,6 @@ struct Server: ~Copyable {
     var settings = ParameterSets.empty
     /// The values of settings that it does not report, other than its defaults.
     var extras = ParameterSets.empty
-    /// One of the three that follow is there, and to be settled when a transaction is over.
-    var hasSessionState = false
     /// What its client's transaction may have done to the session.
     var effects: SessionEffects?
     /// What it is being asked about the session.
@@ -123,6 +121,9 @@ struct Server: ~Copyable {
         connectedAt = now
         activeAt = now
     }
+
+    /// Whether there is something to settle when a transaction is over.
+    var hasSessionState: Bool { effects != nil || question != nil || pin != nil }
 }
 
 /// Why a server connection ends; the texts are those that people search their logs for.

@@ -72,13 +72,8 @@ extension Worker {
             server.pointee.owed.sent(.parse, .client)
             newUnnamed(index, serverIndex)
             forgetCached(index)
-            for (statement, text) in [(standIn, "SELECT 1"), ("", "DEALLOCATE \"\(standIn)\"")] {
-                writer.begin(FrontendTag.parse)
-                writer.cString(statement)
-                writer.cString(text)
-                writer.int16(0)
-                writer.end()
-            }
+            writer.parse("SELECT 1", name: standIn)
+            writer.parse("DEALLOCATE \"\(standIn)\"")
         }
         sendToServer(serverIndex, writer)
         return .rewritten(next: frame.end)

@@ -152,18 +152,14 @@ extension Worker {
                     switch outcome {
                     case .pass:
                         if !isBatch, !note(frame, bytes + offset, available: end - offset, client, server) {
-                            if offset > run {
-                                loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
-                            }
+                            flush(UInt32(client.pointee.server), buffer, run: run, offset: offset)
                             refuseMessage(index, frame.tag)
                             return end
                         }
                     case .rewritten(let next): run = next
                     case .closed: return end
                     case .waits(let reason):
-                        if offset > run {
-                            loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
-                        }
+                        flush(UInt32(client.pointee.server), buffer, run: run, offset: offset)
                         client.pointee.framer = before
                         client.pointee.wait = reason
                         loop.retain(buffer)
@@ -171,9 +167,7 @@ extension Worker {
                         if reason == .listener { lendServer(of: index) }
                         return end
                     case .needs(let count):
-                        if offset > run {
-                            loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
-                        }
+                        flush(UInt32(client.pointee.server), buffer, run: run, offset: offset)
                         client.pointee.framer = before
                         client.pointee.gatherWanted = Int32(count)
                         restOfMessageIsToCome(index)
@@ -181,16 +175,12 @@ extension Worker {
                     }
                     noteQueryBegins(client, server)
                 } else if !note(frame, bytes + offset, available: end - offset, client, server) {
-                    if offset > run {
-                        loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
-                    }
+                    flush(UInt32(client.pointee.server), buffer, run: run, offset: offset)
                     refuseMessage(index, frame.tag)
                     return end
                 }
             case .incomplete:
-                if offset > run {
-                    loop.send(server.pointee.socket, buffer: buffer, offset: run, count: offset - run)
-                }
+                flush(UInt32(client.pointee.server), buffer, run: run, offset: offset)
                 client.pointee.gatherWanted = Int32(MessageFramer.headerBytes)
                 restOfMessageIsToCome(index)
                 return offset
@@ -200,11 +190,7 @@ extension Worker {
             }
             offset = frame.end
         }
-        if offset > run {
-            loop.send(
-                servers[UInt32(client.pointee.server)].pointee.socket, buffer: buffer, offset: run,
-                count: offset - run)
-        }
+        if offset > run { flush(UInt32(client.pointee.server), buffer, run: run, offset: offset) }
         if endsMessage { lendServer(of: index) }
         if isFirst, client.pointee.statementUse == .uses { keepForRetry(index, buffer, from: from, end: end) }
         return end

@@ -8,8 +8,7 @@ import Wire
 extension Worker {
     /// A worker wants a channel of a database that this one owns.
     mutating func channelWanted(_ database: String, pool: Int, _ channel: String, worker: Int, serial: UInt64) {
-        let hub = channelHubs[database] ?? ChannelHub(database: database)
-        channelHubs[database] = hub
+        let hub = channelHub(database)
         if let key = shared.poolKey(identity: pool) { hub.pool = key }
         if hub.channels.want(channel, worker: worker, serial: serial) {
             return tell(worker, .channelReady(database: database, channel: channel, serial: serial, wasLost: false))

@@ -270,9 +270,7 @@ extension Worker {
             return closeClient(clientIndex, .serverEnded)
         }
         // A session's state is gone with its server, and a message that is half passed on cannot be ended.
-        if client.pointee.isReplyCut || endsSession(reason) || isHeld
-            || pool.pointee.mode == .session
-        {
+        if client.pointee.isReplyCut || endsSession(reason) || isHeld || pool.pointee.mode == .session {
             var last = error
             last.severity = "FATAL"
             last.hint = isHeld ? "What the session had on its server is lost: connect again." : nil
@@ -288,10 +286,7 @@ extension Worker {
         if requests == 0 && !isBatchOpen {
             // The client is between two statements: it hears of it with the next one.
             client.pointee.refusal = Refusal(error)
-            if client.pointee.wait == .answers || client.pointee.wait == .listener {
-                return resumeAfterAnswers(clientIndex)
-            }
-            return resumeReceiving(client: clientIndex)
+            return goOnWithoutServer(clientIndex)
         }
         var writer = MessageWriter()
         for request in 0..<requests {
@@ -300,15 +295,19 @@ extension Worker {
         }
         if isBatchOpen { writer.errorResponse(requests == 0 || !isCommit ? error : Self.lossError) }
         sendToClient(clientIndex, writer)
-        if client.pointee.wait == .answers || client.pointee.wait == .listener {
-            return resumeAfterAnswers(clientIndex)
+        goOnWithoutServer(clientIndex)
+    }
+
+    /// What the client sends, or has sent and waits, is looked at: nothing is to come from the server any more.
+    private mutating func goOnWithoutServer(_ index: UInt32) {
+        switch clients[index].pointee.wait {
+        case .answers, .listener: resumeAfterAnswers(index)
+        case .none, .server, .settings: resumeReceiving(client: index)
         }
-        resumeReceiving(client: clientIndex)
     }
 
     /// Whether a server has something of its client's session that is nowhere else.
     private func hasSessionToLose(_ server: UnsafeMutablePointer<Server>) -> Bool {
-        guard server.pointee.hasSessionState else { return false }
         // What the client was told is done, but is not known yet, is lost as well.
         if server.pointee.pin != nil || server.pointee.question?.effects.changesMoreThanChannels ?? false {
             return true

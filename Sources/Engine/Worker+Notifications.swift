@@ -18,9 +18,8 @@ enum ChannelReadiness {
 }
 
 extension Worker {
-    func channelHub(_ database: String) -> ChannelHub? { channelHubs[database] }
-
-    private mutating func madeChannelHub(_ database: String) -> ChannelHub {
+    /// A database's channels in this worker, made if there are none yet.
+    mutating func channelHub(_ database: String) -> ChannelHub {
         if let known = channelHubs[database] { return known }
         let made = ChannelHub(database: database)
         channelHubs[database] = made
@@ -45,7 +44,7 @@ extension Worker {
         if effects.hasUnreadableChannel { return .failed(unreadableChannel) }
         if let error = takeChannelError(index) { return .failed(error) }
         let pool = pools[UInt32(clients[index].pointee.pool)]
-        let hub = madeChannelHub(pool.pointee.key.database)
+        let hub = channelHub(pool.pointee.key.database)
         let own = clients[index].pointee.notifications ?? ClientChannels()
         clients[index].pointee.notifications = own
         let names = effects.listenedChannels
@@ -89,7 +88,7 @@ extension Worker {
 
     /// The listening connection has a channel.
     mutating func channelReady(_ database: String, _ channel: String, serial: UInt64, wasLost: Bool) {
-        guard let hub = channelHub(database), hub.subscriptions[channel]?.serial == serial else { return }
+        guard let hub = channelHubs[database], hub.subscriptions[channel]?.serial == serial else { return }
         hub.subscriptions[channel]?.isReady = true
         for index in subscribers(hub, channel) where listens(index, channel) {
             if wasLost { tellOfGap(index, channel) }
@@ -101,7 +100,7 @@ extension Worker {
 
     /// The listening connection cannot have a channel: clients that wait for it get the error.
     mutating func channelFailed(_ database: String, _ channel: String, serial: UInt64, _ error: ErrorFields) {
-        guard let hub = channelHub(database), hub.subscriptions[channel]?.serial == serial else { return }
+        guard let hub = channelHubs[database], hub.subscriptions[channel]?.serial == serial else { return }
         for index in subscribers(hub, channel) where isAwaiting(index, channel) {
             failListen(index, error)
         }
@@ -171,7 +170,7 @@ extension Worker {
     }
 
     private mutating func leaveChannel(_ database: String, _ channel: String, _ index: UInt32) {
-        guard let hub = channelHub(database) else { return }
+        guard let hub = channelHubs[database] else { return }
         hub.subscriptions[channel]?.clients.removeAll { $0 == index }
         guard hub.subscriptions[channel]?.clients.isEmpty ?? false else { return }
         hub.subscriptions[channel] = nil
@@ -191,7 +190,7 @@ extension Worker {
 
     /// A notification for this worker's clients.
     mutating func notified(_ database: String, _ channel: String, _ message: [UInt8]) {
-        guard let hub = channelHub(database) else { return }
+        guard let hub = channelHubs[database] else { return }
         for index in subscribers(hub, channel) where listens(index, channel) { give(message, channel, to: index) }
     }
 

@@ -87,8 +87,7 @@ extension Worker {
         let server = servers[index]
         guard server.pointee.client >= 0 else { return false }
         // Of an error that fits no buffer the start is enough.
-        let payload = UnsafeRawBufferPointer(
-            start: bytes + MessageFramer.headerBytes, count: payloadCount(frame, atLeast: index))
+        let payload = payloadSoFar(index, frame, bytes)
         // The severity comes first: `SERROR`, `SFATAL`, `SPANIC`; it may be translated, field V is not.
         guard payload.count > 1, payload[1] != UInt8(ascii: "E") else { return false }
         let error = ErrorFields.parse(payload)
@@ -98,22 +97,19 @@ extension Worker {
     }
 
     private func noteSettingsError(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
-        let payload = UnsafeRawBufferPointer(
-            start: bytes + MessageFramer.headerBytes, count: payloadCount(frame, atLeast: index))
-        servers[index].pointee.settingsError = Refusal(ErrorFields.parse(payload))
+        servers[index].pointee.settingsError = Refusal(ErrorFields.parse(payloadSoFar(index, frame, bytes)))
     }
 
     /// A server without a client sent an error: it is about to go, or worse.
     private mutating func idleServerSpoke(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
-        let payload = UnsafeRawBufferPointer(
-            start: bytes + MessageFramer.headerBytes, count: payloadCount(frame, atLeast: index))
-        let error = ErrorFields.parse(payload)
-        closeServer(index, .gotDirty(error.message))
+        closeServer(index, .gotDirty(ErrorFields.parse(payloadSoFar(index, frame, bytes)).message))
     }
 
-    func payloadCount(_ frame: Frame, atLeast index: UInt32) -> Int {
-        // A part of the message may still be on its way; what is here ends at the frame's end.
-        max(0, frame.length - MessageFramer.headerBytes - Int(servers[index].pointee.framer.remaining))
+    /// The payload of a message of which a part may still be on its way: what is here ends at the frame's end.
+    func payloadSoFar(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) -> UnsafeRawBufferPointer {
+        UnsafeRawBufferPointer(
+            start: bytes + MessageFramer.headerBytes,
+            count: max(0, frame.length - MessageFramer.headerBytes - Int(servers[index].pointee.framer.remaining)))
     }
 
     /// The server reports a parameter: the server's settings change, and those of the client that caused it.

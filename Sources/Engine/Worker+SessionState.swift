@@ -19,9 +19,7 @@ extension Worker {
     @inline(never)
     mutating func settleSession(_ clientIndex: UInt32, _ serverIndex: UInt32) -> Bool {
         let server = servers[serverIndex]
-        guard let effects = server.pointee.effects else {
-            return server.pointee.pin != nil || server.pointee.question != nil
-        }
+        guard let effects = server.pointee.effects else { return server.pointee.hasSessionState }
         server.pointee.effects = nil
         effects.addExecuted(server.pointee.pin?.prepared)
         if effects.resetsAll || !effects.resets.isEmpty { restoreLoginSettings(clientIndex, effects) }
@@ -256,7 +254,6 @@ extension Worker {
     }
 
     private func dropPin(_ server: UnsafeMutablePointer<Server>) {
-        server.pointee.hasSessionState = server.pointee.effects != nil
         guard server.pointee.pin != nil else { return }
         server.pointee.pin = nil
         pools[UInt32(server.pointee.pool)].pointee.pool.bounds.pinned.subtract(1, ordering: .relaxed)
@@ -280,10 +277,8 @@ extension Worker {
 
     /// A server parts from its client with a session that is not known, or not fit for others.
     func forgetSession(_ server: UnsafeMutablePointer<Server>) {
-        guard server.pointee.hasSessionState || server.pointee.question != nil else { return }
-        if server.pointee.pin != nil || server.pointee.effects != nil || server.pointee.question != nil {
-            server.pointee.needsCleaning = true
-        }
+        guard server.pointee.hasSessionState else { return }
+        server.pointee.needsCleaning = true
         // What a library does to a process is not undone by anything.
         if server.pointee.pin?.reasons.contains(.library) ?? false { server.pointee.closeNeeded = true }
         if server.pointee.effects?.begins.contains(.library) ?? false { server.pointee.closeNeeded = true }

@@ -56,6 +56,7 @@ extension Worker {
             noteUnseen(serverIndex)
             return .pass
         }
+        guard let effects = effects(of: text, on: serverIndex) else { return .pass }
         if let name = deallocatedName(text, index, serverIndex) {
             // Whether there is such a statement, and whether the transaction has failed, earlier answers tell.
             let server = servers[serverIndex]
@@ -66,13 +67,11 @@ extension Worker {
                 return deallocate(name, index, serverIndex, frame)
             }
         }
-        guard let effects = effects(of: text, on: serverIndex) else { return .pass }
         switch noteEffects(effects, index, serverIndex) {
         case .pass: return .pass
         case .waits: return .waits(.listener)
         case .refused(let error):
-            let socket = servers[serverIndex].pointee.socket
-            if offset > run { loop.send(socket, buffer: buffer, offset: run, count: offset - run) }
+            flush(serverIndex, buffer, run: run, offset: offset)
             if frame.tag == FrontendTag.parse {
                 servers[serverIndex].pointee.unnamedNumber = 0
                 return refuse(serverIndex, frame, error)
@@ -135,12 +134,10 @@ extension Worker {
         effects.addUnseen()
         if pools[UInt32(servers[serverIndex].pointee.pool)].pointee.pinMode == .ignore { effects.ignoreHolds() }
         servers[serverIndex].pointee.effects = effects
-        servers[serverIndex].pointee.hasSessionState = true
     }
 
     /// What a text may do to the session; nil for nothing.
     func effects(of text: UnsafeRawBufferPointer, on serverIndex: UInt32) -> SessionEffects? {
-        if isSurelyPlainStatement(text) { return nil }
         // The setting matters only where there is a backslash.
         let isStandard =
             !text.contains(0x5C)
@@ -187,23 +184,24 @@ extension Worker {
         if !effects.channels.isEmpty {
             known.noteRequest(after: server.pointee.owed.clientRequestsAhead, isFirst: isFirst)
         }
-        server.pointee.hasSessionState = true
         return .pass
     }
 
-    /// The effects of executing a prepared statement; true when there are none that would be refused.
-    func effects(of id: StatementID, on serverIndex: UInt32) -> SessionEffects? {
+    /// Notes what executing a prepared statement may do, and whether it is to be looked at each time.
+    mutating func noteEffects(of id: StatementID, _ index: UInt32, _ serverIndex: UInt32) -> TextVerdict {
         let body = statements.body(id)
-        guard let end = body.firstIndex(of: 0) else { return nil }
-        return effects(of: UnsafeRawBufferPointer(rebasing: body[..<end]), on: serverIndex)
+        guard let end = body.firstIndex(of: 0) else { return .pass }
+        let text = UnsafeRawBufferPointer(rebasing: body[..<end])
+        let found = effects(of: text, on: serverIndex)
+        statements.setEffect(id, found == nil && !mayUndoChanges(text) ? .none : .some)
+        guard let found else { return .pass }
+        return noteEffects(found, index, serverIndex)
     }
 
-    /// Whether what a prepared statement does depends on what was done before it, so that it is looked at each time.
-    func mayUndoChanges(_ id: StatementID) -> Bool {
-        let body = statements.body(id)
-        guard let end = body.firstIndex(of: 0) else { return false }
+    /// Whether what a text does depends on what was done before it.
+    private func mayUndoChanges(_ text: UnsafeRawBufferPointer) -> Bool {
         var found = false
-        scanStatements(UnsafeRawBufferPointer(rebasing: body[..<end]), standardConformingStrings: true) { kind, _ in
+        scanStatements(text, standardConformingStrings: true) { kind, _ in
             if kind.mayUndoChanges { found = true }
         }
         return found
@@ -234,8 +232,7 @@ extension Worker {
     private mutating func refuseQuery(_ serverIndex: UInt32, _ frame: Frame, _ error: ErrorFields) {
         _ = refuse(serverIndex, frame, error)
         var writer = MessageWriter()
-        writer.begin(FrontendTag.sync)
-        writer.end()
+        writer.sync()
         sendToServer(serverIndex, writer)
         servers[serverIndex].pointee.owed.sentSync()
     }

@@ -72,11 +72,7 @@ extension Worker {
         server.pointee.owed.sent(.parse, .refusal)
         server.pointee.refusals.append(Refusal(error))
         var writer = MessageWriter()
-        writer.begin(FrontendTag.parse)
-        writer.cString(Self.refusedText)
-        writer.cString(Self.refusedText)
-        writer.int16(0)
-        writer.end()
+        writer.parse(Self.refusedText, name: Self.refusedText)
         sendToServer(serverIndex, writer)
         return .rewritten(next: frame.end)
     }

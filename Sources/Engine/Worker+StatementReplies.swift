@@ -90,9 +90,7 @@ extension Worker {
     mutating func replaceError(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) -> Bool {
         let server = servers[index]
         guard server.pointee.owed.origin == .refusal, let refusal = server.pointee.refusals.first else { return false }
-        let payload = UnsafeRawBufferPointer(
-            start: bytes + MessageFramer.headerBytes, count: payloadCount(frame, atLeast: index))
-        let message = Array(ErrorFields.parse(payload).message.utf8)
+        let message = Array(ErrorFields.parse(payloadSoFar(index, frame, bytes)).message.utf8)
         guard message.indices.contains(where: { message[$0...].starts(with: Self.refusedText.utf8) }) else {
             return false
         }

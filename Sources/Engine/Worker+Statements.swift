@@ -183,13 +183,8 @@ extension Worker {
             server.pointee.owed.sent(.bind, .client)
             return .pass
         }
-        switch noteUse(known, index, serverIndex) {
-        case .pass: break
-        case .waits: return .waits(.listener)
-        case .refused(let error):
-            flush(serverIndex, buffer, run: run, offset: offset)
-            clients[index].pointee.dropsMessage = !isWhole
-            return refuse(serverIndex, frame, error)
+        if let outcome = noteUse(known, index, serverIndex, frame, buffer, isWhole, run: run, offset: offset) {
+            return outcome
         }
         flush(serverIndex, buffer, run: run, offset: offset)
         let id = ensure(serverIndex, name, index) ?? known
@@ -201,14 +196,22 @@ extension Worker {
         return .rewritten(next: offset + consumed)
     }
 
-    /// Notes what a statement does to the session when it is executed.
+    /// Notes what a statement does to the session when it is executed, before the Bind that asks for it is passed on;
+    /// nil when it may be.
     @inline(__always)
-    mutating func noteUse(_ id: StatementID, _ index: UInt32, _ serverIndex: UInt32) -> TextVerdict {
-        if statements.effect(id) == .none { return .pass }
-        let found = effects(of: id, on: serverIndex)
-        statements.setEffect(id, found == nil && !mayUndoChanges(id) ? .none : .some)
-        guard let found else { return .pass }
-        return noteEffects(found, index, serverIndex)
+    mutating func noteUse(
+        _ id: StatementID, _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame, _ buffer: BufferID, _ isWhole: Bool,
+        run: Int, offset: Int
+    ) -> BatchOutcome? {
+        if statements.effect(id) == .none { return nil }
+        switch noteEffects(of: id, index, serverIndex) {
+        case .pass: return nil
+        case .waits: return .waits(.listener)
+        case .refused(let error):
+            flush(serverIndex, buffer, run: run, offset: offset)
+            clients[index].pointee.dropsMessage = !isWhole
+            return refuse(serverIndex, frame, error)
+        }
     }
 
     /// A Bind is passed on as it comes; only its names must be there.
@@ -292,6 +295,8 @@ extension Worker {
 
     // MARK: What goes to the server
 
+    /// Sends what a buffer holds from `run` to `offset`.
+    @inline(__always)
     mutating func flush(_ serverIndex: UInt32, _ buffer: BufferID, run: Int, offset: Int) {
         guard offset > run else { return }
         loop.send(servers[serverIndex].pointee.socket, buffer: buffer, offset: run, count: offset - run)
@@ -300,7 +305,7 @@ extension Worker {
     /// Whether what is under way may change what statements there are, or what a text means when it is prepared.
     @inline(__always)
     private func mayChangeStatements(_ server: UnsafeMutablePointer<Server>) -> Bool {
-        server.pointee.hasSessionState && server.pointee.owed.awaitsClientReady && server.pointee.effects != nil
+        server.pointee.effects != nil && server.pointee.owed.awaitsClientReady
     }
 
     /// On what depends what a client's texts mean when they are prepared. While its settings may be changing nobody
@@ -308,7 +313,7 @@ extension Worker {
     private mutating func meaningOfTexts(_ index: UInt32) -> UInt64 {
         let client = clients[index]
         let server = servers[UInt32(client.pointee.server)]
-        if server.pointee.hasSessionState, server.pointee.effects?.mayChangeSettings ?? false {
+        if server.pointee.effects?.mayChangeSettings ?? false {
             lastUnnamedNumber &+= 1
             return lastUnnamedNumber &* 0x9E37_79B9_7F4A_7C15
         }

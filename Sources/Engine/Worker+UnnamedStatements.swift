@@ -84,15 +84,10 @@ extension Worker {
     ) -> BatchOutcome {
         let client = clients[index]
         let server = servers[serverIndex]
-        if message == .bind, let id = client.pointee.unnamedStatement {
-            switch noteUse(id, index, serverIndex) {
-            case .pass: break
-            case .waits: return .waits(.listener)
-            case .refused(let error):
-                flush(serverIndex, buffer, run: run, offset: offset)
-                client.pointee.dropsMessage = !isWhole
-                return refuse(serverIndex, frame, error)
-            }
+        if message == .bind, let id = client.pointee.unnamedStatement,
+            let outcome = noteUse(id, index, serverIndex, frame, buffer, isWhole, run: run, offset: offset)
+        {
+            return outcome
         }
         let number = client.pointee.unnamedNumber
         if number != 0, server.pointee.unnamedNumber == number {

@@ -3,10 +3,13 @@
 // this folder carry the decisions out.
 //
 //     Worker+ClientLogin       from the first byte to ReadyForQuery
-//     Worker+ClientTraffic     client → server, the hot path
-//     Worker+Statements        prepared statements that follow their client
+//     Worker+ClientTraffic     client → server, the hot path; Worker+ClientMessages what is noted of a message
+//     Worker+Statements        prepared statements that follow their client; Worker+UnnamedStatements the unnamed one
+//     Worker+SessionTexts      what texts may do to the session on the server
+//     Worker+SessionState      what they have done: settings that follow, servers that are held
+//     Worker+Notifications     LISTEN, the clients' side; Worker+ListenerOwner the side of the listening connection
 //     Worker+ServerLogin       connect, log in, learn the server's parameters
-//     Worker+ServerTraffic     server → client, the hot path
+//     Worker+ServerTraffic     server → client, the hot path; Worker+ServerMessages messages whose content matters
 //     Worker+Attach            who gets a server, settings, release, growth
 //     Worker+Losses            what a client hears when its server is gone
 //     Worker+Cancel            cancel requests

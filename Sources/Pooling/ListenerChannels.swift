@@ -151,8 +151,3 @@ public struct ListenerChannels: ~Copyable {
         sent = [:]
     }
 }
-
-/// An SQL identifier in double quotes.
-public func quotedIdentifier(_ name: String) -> String {
-    "\"" + name.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
-}

@@ -45,6 +45,20 @@ public final class SessionEffects {
     public private(set) var attempts = 0
     /// The start of the text that first began or set something, without its constants.
     public private(set) var statement = ""
+    /// A channel's name cannot be read.
+    public private(set) var hasUnreadableChannel = false
+    /// An error has come: what the server cannot be asked about was not done.
+    public var hasFailed = false {
+        didSet { if hasFailed { hadError = true } }
+    }
+    /// `hasFailed` was true once, even if a ROLLBACK TO has mended it.
+    public private(set) var hadError = false
+    /// How many requests of the client are answered before the one with the first change of channels, and before the one
+    /// with the last: negative when it has been answered.
+    private var requestsBeforeFirst = 0
+    private var requestsBeforeLast = 0
+    /// The text is the body of a PREPARE.
+    private var isBody = false
 
     /// A LISTEN, or something that only shows whether UNLISTENs were rolled back: of these no server can be asked.
     public enum ChannelChange: Equatable, Sendable {
@@ -69,10 +83,6 @@ public final class SessionEffects {
 
         var isSavepoint: Bool { if case .savepoint = self { true } else { false } }
     }
-    /// The text is the body of a PREPARE.
-    private var isBody = false
-    /// A channel's name cannot be read.
-    public private(set) var hasUnreadableChannel = false
 
     /// No effects.
     public init() {}
@@ -140,23 +150,11 @@ public final class SessionEffects {
         return attempts < Self.attemptsMax
     }
 
-    /// An error has come, or the transaction was rolled back: what the server cannot be asked about was not done.
-    public var hasFailed = false {
-        didSet { if hasFailed { hadError = true } }
-    }
-    /// `hasFailed` was true once, even if a ROLLBACK TO has mended it.
-    public private(set) var hadError = false
-
     /// Whether another's changes of channels are too many after these. A transaction can always be rolled back.
     public func isFull(for other: SessionEffects) -> Bool {
         channels.count + other.channels.count > Self.channelChangesMax
             && !other.channels.allSatisfy { $0 == .rollback }
     }
-
-    /// How many requests of the client are answered before the one with the first change of channels, and before the one
-    /// with the last: negative when it has been answered.
-    private var requestsBeforeFirst = 0
-    private var requestsBeforeLast = 0
 
     /// The texts added last are of a request that has so many of the client's before it.
     ///

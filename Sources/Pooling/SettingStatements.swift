@@ -76,8 +76,13 @@ private let listsOfNames = [
 /// The name of a setting, each part of it as a quoted identifier, since a part may be a keyword.
 private func quotedSettingName(_ name: String) -> String {
     name.split(separator: ".", omittingEmptySubsequences: false)
-        .map { "\"" + $0.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\"" }
+        .map { quotedIdentifier(String($0)) }
         .joined(separator: ".")
+}
+
+/// An SQL identifier in double quotes.
+func quotedIdentifier(_ name: String) -> String {
+    "\"" + name.split(separator: "\"", omittingEmptySubsequences: false).joined(separator: "\"\"") + "\""
 }
 
 /// A value as an SQL string constant of ASCII characters only. Other characters are written as Unicode escapes: the

@@ -40,6 +40,15 @@ extension MessageWriter {
         end()
     }
 
+    /// Parse, without types of parameters.
+    public mutating func parse(_ sql: String, name: String = "") {
+        begin(FrontendTag.parse)
+        cString(name)
+        cString(sql)
+        int16(0)
+        end()
+    }
+
     /// PasswordMessage: a password, or the answer to an MD5 challenge. Ends at the first NUL, like every text.
     public mutating func password(_ password: [UInt8]) {
         begin(FrontendTag.password)
