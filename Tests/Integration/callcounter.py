@@ -10,7 +10,7 @@ import shutil
 import struct
 import subprocess
 
-from pooler import Weir, weir_binary
+from pooler import Weir
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 KINDS = ("malloc", "calloc", "realloc", "aligned_alloc", "free", "retain", "release")

@@ -14,6 +14,7 @@ import resource
 
 import pytest
 
+import wire
 from fakeserver import FakeServer
 from faultproxy import FaultProxy
 from pooler import Weir, is_pgbouncer
@@ -163,3 +164,10 @@ def table(postgres):
     with psycopg.connect(postgres.address("app", "app"), autocommit=True) as connection:
         connection.execute("drop table if exists t cascade; create table t (id int primary key, v text)")
     return "t"
+
+
+@pytest.fixture
+def direct(postgres):
+    """A connection to PostgreSQL itself."""
+    with wire.Connection(("127.0.0.1", postgres.port)) as connection:
+        yield connection.login("app", "app", application_name="direct")

@@ -62,6 +62,28 @@ def test_psql_runs_statements_and_a_script(weir):
 
 
 @pytest.mark.every_backend
+@pytest.mark.parametrize("protocol", ["extended", "prepared"])
+def test_pgbench_pipelines(weir_factory, bench, postgres, tmp_path, protocol):
+    weir = weir_factory(databases={"bench": "host=127.0.0.1 port=%d" % postgres.port}, default_pool_size=3)
+    script = tmp_path / "pipeline.sql"
+    script.write_text(
+        "\\set aid random(1, 100000)\n"
+        "\\startpipeline\n"
+        "begin;\n"
+        "update pgbench_accounts set abalance = abalance + 1 where aid = :aid;\n"
+        "select abalance from pgbench_accounts where aid = :aid;\n"
+        "commit;\n"
+        "select count(*) from pgbench_branches;\n"
+        "\\endpipeline\n"
+    )
+    # A thread for each client: preparing blocks pgbench's thread.
+    command = [binary("pgbench"), "-n", "-M", protocol, "-c", "8", "-j", "8", "-t", "50", "-f", str(script)]
+    output = run([*command, "-h", "127.0.0.1", "-p", str(weir.port), "-U", "app", "bench"])
+    assert "number of transactions actually processed: 400/400" in output, output
+    assert re.search(r"number of failed transactions: 0 ", output), output
+
+
+@pytest.mark.every_backend
 @pytest.mark.parametrize("protocol", ["simple", "extended", "prepared"])
 def test_pgbench_with_more_clients_than_servers(weir_factory, bench, postgres, protocol):
     weir = weir_factory(databases={"bench": "host=127.0.0.1 port=%d" % postgres.port}, default_pool_size=4)

@@ -20,7 +20,7 @@ import pytest
 import wire
 from sessiontalk import CHANNELS, EVERYTHING, HELD, LOGINS, Talk, holding, listening, settings, statements
 from test_differential import SOURCE_PLACE, is_same
-from wire import bind, close, describe, execute, parse, query, sync
+from wire import bind, close, execute, parse, query, sync
 
 SECONDS = float(os.environ.get("WEIR_DIFFERENTIAL_SECONDS", "1"))
 CLIENTS = 4

@@ -4,59 +4,14 @@ from __future__ import annotations
 
 import re
 
-import psycopg
 import pytest
 
 import wire
-from waiting import stays_true, wait_until
+from pinning import CYCLES, is_shared, pair, reasons, wait_for_pins
+from waiting import stays_true
 from wire import bind, describe, execute, extended, parse, query, sync
 
 pytestmark = pytest.mark.every_backend
-
-
-def reasons(weir) -> list[str]:
-    return [row["reason"] for row in weir.show("PINS")]
-
-
-def wait_for_pins(weir, *expected: str) -> None:
-    """The client has its answer before the server was asked: SHOW PINS may be a moment behind."""
-    wait_until(lambda: sorted(reasons(weir)) == sorted(expected), f"SHOW PINS has {expected}")
-
-
-def is_shared(weir, client, other) -> bool:
-    """Whether the one server that there is serves both clients."""
-    return client.value("select pg_backend_pid()") == other.value("select pg_backend_pid()")
-
-
-def pair(weir_factory, **settings):
-    """A Weir with one server, in whose line nobody waits for long, and two clients."""
-    weir = weir_factory(default_pool_size=1, query_wait_timeout=1, **settings)
-    return weir, weir.connect(), weir.connect()
-
-
-# What begins, its reason, what proves it there, what ends it.
-CYCLES = [
-    ("create temp table t1 (id int)", "temporary objects", "select count(*) from t1", "drop table t1"),
-    ("create temporary table t1 (id int) on commit delete rows", "temporary objects", "select count(*) from t1",
-     "discard temp"),
-    ("create table pg_temp.t1 (id int)", "temporary objects", "select count(*) from t1", "drop table if exists t1, t2"),
-    ("select 1 as id into temp t1", "temporary objects", "select count(*) from t1", "discard all"),
-    ("create temp view v1 as select 1", "temporary objects", "select count(*) from v1", "drop view v1"),
-    ("create temp sequence s1", "temporary objects", "select nextval('s1')", "drop sequence s1"),
-    ("create function pg_temp.f1() returns int language sql as 'select 1'", "temporary objects",
-     "select pg_temp.f1()", "drop function pg_temp.f1()"),
-    ("select pg_advisory_lock(11)", "advisory locks", "select 1", "select pg_advisory_unlock(11)"),
-    ("select pg_try_advisory_lock(1, 2)", "advisory locks", "select 1", "select pg_advisory_unlock_all()"),
-    ("select pg_catalog.pg_advisory_lock_shared(11)", "advisory locks", "select 1", "discard all"),
-    ("do $$ begin perform pg_advisory_lock(11); end $$", "advisory locks", "select 1",
-     "select pg_advisory_unlock_shared(11), pg_advisory_unlock(11)"),
-    ("begin; declare c1 cursor with hold for select generate_series(1, 9); commit", "cursors with hold",
-     "fetch 2 from c1", "close c1"),
-    ("begin; declare c1 scroll cursor with hold for select 1; commit", "cursors with hold",
-     "fetch 1 from c1", "close all"),
-    ("prepare p1 as select 1", "PREPARE", "execute p1", "deallocate p1"),
-    ("prepare p1 (int) as select $1", "PREPARE", "execute p1(3)", "deallocate prepare all"),
-]
 
 
 @pytest.mark.parametrize("begin, reason, proof, end", CYCLES, ids=[f"{c[0][:30]}…{c[3][:20]}" for c in CYCLES])
@@ -221,138 +176,6 @@ def test_a_client_that_leaves_within_its_transaction_takes_the_server_with_it(we
     client.terminate()
     assert other.value("select to_regclass('pg_temp.t1')::text") is None
     wait_for_pins(weir)
-
-
-# pin = refuse and pin = ignore
-
-REFUSED = [cycle for cycle in CYCLES if not cycle[0].startswith("begin")] + [
-    ("select setseed(0.5)", "setseed", "", ""), ("load 'plpgsql'", "LOAD", "", ""),
-    ("select set_config('work' || '_mem', '9MB', false)", "settings", "", ""),
-]
-
-
-def test_refused_in_every_protocol(weir_factory):
-    weir, client, other = pair(weir_factory, pin="refuse")
-    for text, reason, _, _ in REFUSED:
-        named = parse(text, name="s") + sync() + bind(name="s") + execute() + sync() + wire.close("S", "s") + sync()
-        error = client.exchange(query(text)).errors[0]
-        assert (error.sqlstate, error.severity) == ("0A000", "ERROR"), text
-        assert reason in error.message and "pin" in error.detail
-        result = client.exchange(extended(text))
-        assert ([e.sqlstate for e in result.errors], result.types) == (["0A000"], "EZ"), text
-        client.send(named)
-        states = [[e.sqlstate for e in client.result().errors] for _ in range(3)]
-        assert states == [[], ["0A000"], []], text
-        assert client.value("select 1") == 1
-        assert other.value("select count(*) from pg_locks where locktype = 'advisory'") == 0
-    assert reasons(weir) == []
-
-
-def test_a_refusal_fails_the_transaction(weir_factory):
-    weir, client, other = pair(weir_factory, pin="refuse")
-    for send in (query, extended):
-        client.query("begin")
-        result = client.exchange(send("create temp table t1 (id int)"))
-        assert (result.errors[0].sqlstate, result.status) == ("0A000", "E")
-        assert client.exchange(send("select 1")).errors[0].sqlstate == "25P02"
-        assert client.query("rollback").status == "I"
-    client.query("begin; savepoint a")
-    assert client.exchange(query("select pg_advisory_lock(1)")).status == "E"
-    assert client.query("rollback to a; select 1").status == "T"
-    assert client.query("commit").tags == ["COMMIT"]
-
-
-def test_a_refusal_in_a_pipeline_keeps_its_place(weir_factory):
-    weir, client, other = pair(weir_factory, pin="refuse")
-    client.send(
-        extended("select 1") + parse("select 2") + bind() + execute() + parse("create temp table t1 (id int)") + bind()
-        + execute() + parse("select 3") + bind() + execute() + sync() + extended("select 4")
-        + query("select pg_advisory_lock(1)") + query("select 5")
-    )
-    results = [client.result() for _ in range(5)]
-    assert [[e.sqlstate for e in r.errors] for r in results] == [[], ["0A000"], [], ["0A000"], []]
-    assert [r.types for r in results] == ["12TDCZ", "12DCEZ", "12TDCZ", "EZ", "TDCZ"]
-    assert [results[i].value for i in (0, 2, 4)] == [1, 4, 5]
-
-
-def test_refuse_lets_pass_what_ends_with_the_transaction(weir_factory):
-    weir, client, other = pair(weir_factory, pin="refuse")
-    for text in ("create temp table t1 (id int) on commit drop", "select pg_advisory_xact_lock(1)",
-                 "set work_mem = '9MB'", "select pg_advisory_unlock_all()", "close all", "deallocate all", "discard all",
-                 "begin; declare c1 cursor for select 1; commit"):
-        assert client.exchange(query(text)).errors == [], text
-
-
-def test_a_databases_own_pin_comes_first(weir_factory):
-    weir = weir_factory(start=False, pin="refuse")
-    weir.databases["app"] += " pin=hold"
-    weir.start()
-    weir.connect().query("create temp table t1 (id int)")
-    wait_for_pins(weir, "temporary objects")
-    assert weir.show("PINS")[0]["database"] == "app"
-    assert weir.connect(database="second").exchange(query("create temp table t1 (id int)")).errors[0].sqlstate == "0A000"
-
-
-def test_ignore_leaves_things_where_they_are(weir_factory):
-    weir, client, other = pair(weir_factory, pin="ignore")
-    client.query("create temp table t1 (id int)")
-    client.query("select pg_advisory_lock(11)")
-    client.query("set work_mem = '9MB'")
-    assert reasons(weir) == []
-    assert other.value("select count(*) from t1") == 0
-    assert other.value("select pg_advisory_unlock(11)") == "t"
-    assert other.value("show work_mem") == "4MB", "settings follow nevertheless"
-    assert client.value("show work_mem") == "9MB"
-    other.query("drop table t1")
-
-
-# Limits, notices, and what others see
-
-@pytest.mark.parametrize("send", [query, extended], ids=["simple", "extended"])
-def test_max_pinned_is_a_clear_error(weir_factory, send):
-    weir = weir_factory(default_pool_size=4, max_pinned=2)
-    clients = [weir.connect() for _ in range(6)]
-    for number in range(2):
-        clients[number].exchange(send("create temp table t1 (id int)"))
-        wait_for_pins(weir, *["temporary objects"] * (number + 1))
-    for client in clients[2:]:
-        error = client.exchange(send("create temp table t1 (id int)")).errors[0]
-        assert (error.sqlstate, "max_pinned" in error.detail) == ("53400", True)
-        assert client.value("select 1") == 1
-    clients[0].exchange(send("select pg_advisory_lock(1)"))
-    assert clients[0].query("discard all").errors == []
-    wait_for_pins(weir, "temporary objects")
-    assert clients[2].exchange(send("create temp table t1 (id int)")).errors == []
-
-
-def test_a_notice_comes_once_for_each_client_and_reason(weir_factory):
-    weir, client, other = pair(weir_factory, pin_notice=1)
-
-    def notice(one) -> str:
-        reply = one.read()
-        assert reply.type == "N", reply
-        return wire.error_fields(reply.body)["M"]
-
-    client.query("create temp table t1 (id int)")
-    assert "temporary objects" in notice(client)
-    assert "advisory locks" not in str(client.query("select 1").notices)
-    client.query("select pg_advisory_lock(1)")
-    assert "advisory locks" in notice(client) and reasons(weir) == ["temporary objects, advisory locks"]
-    assert client.query("discard all").notices == []
-    wait_for_pins(weir)
-    assert client.query("create temp table t1 (id int)").notices == []
-    wait_for_pins(weir, "temporary objects")
-    assert client.query("drop table t1").notices == []
-    wait_for_pins(weir)
-    other.query("create temp table t1 (id int)")
-    assert "temporary objects" in notice(other)
-
-
-def test_there_is_no_notice_unless_it_is_wanted(weir_factory):
-    weir, client, other = pair(weir_factory)
-    assert client.query("create temp table t1 (id int)").notices == []
-    wait_for_pins(weir, "temporary objects")
-    assert client.is_silent(0.05)
 
 
 def test_a_held_server_counts_and_others_wait_for_their_turn(weir_factory):
