@@ -71,7 +71,7 @@ struct PoolState: ~Copyable {
     var serverMinorVersion: Int?
     var backoff = RetryBackoff()
     /// The last error of a connect or login, given to clients while no server can be had.
-    var lastFailure: ErrorFields?
+    var lastFailure: Refusal?
     /// Clients that wait for the first login.
     var welcoming: [UInt32] = []
     /// Its servers outside the pool.

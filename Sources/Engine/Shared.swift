@@ -12,12 +12,14 @@ final class ConfigurationSnapshot: Sendable {
     let value: Configuration
     // What each login asks for, beside the whole: the whole is large, and to reach into it would copy it.
     private let databases: [String: DatabaseOptions]
+    private let users: [String: UserOptions]
     private let secrets: [String: Secret]
     let authType: AuthType
 
     init(_ value: Configuration) {
         self.value = value
         databases = value.databases
+        users = value.users
         secrets = value.secrets
         authType = value.settings.authType
     }
@@ -26,6 +28,9 @@ final class ConfigurationSnapshot: Sendable {
     func database(named name: String) -> DatabaseOptions? { databases[name] ?? value.database(named: name) }
 
     func secret(of user: String) -> Secret? { secrets[user] }
+
+    /// Whether the files speak of a user.
+    func names(user: String) -> Bool { secrets[user] != nil || users[user] != nil }
 }
 
 /// A database as clients name it, over all workers.
@@ -137,9 +142,10 @@ final class Shared: Sendable {
         identifiers.add(1, ordering: .relaxed).newValue & 0x7FFF_FFFF
     }
 
-    func database(_ options: DatabaseOptions, _ configuration: Configuration) -> DatabaseState {
+    func database(_ options: DatabaseOptions, _ snapshot: ConfigurationSnapshot) -> DatabaseState {
         registry.withLock { registry in
             if let found = registry.databases[options.name] { return found }
+            let configuration = snapshot.value
             let made = DatabaseState(
                 name: options.name, serversMax: configuration.maxDbConnections(database: options),
                 clientsMax: configuration.maxDbClientConnections(database: options))
@@ -148,9 +154,10 @@ final class Shared: Sendable {
         }
     }
 
-    func user(_ name: String, _ configuration: Configuration) -> UserState {
+    func user(_ name: String, _ snapshot: ConfigurationSnapshot) -> UserState {
         registry.withLock { registry in
             if let found = registry.users[name] { return found }
+            let configuration = snapshot.value
             let made = UserState(
                 name: name, serversMax: configuration.maxUserConnections(user: name),
                 clientsMax: configuration.maxUserClientConnections(user: name))
@@ -204,8 +211,8 @@ final class Shared: Sendable {
     }
 
     /// Forgets a user whose last connection has gone and whom the configuration does not name.
-    func forgetUser(_ user: UserState, _ configuration: Configuration) {
-        guard configuration.secrets[user.name] == nil, configuration.users[user.name] == nil else { return }
+    func forgetUser(_ user: UserState, _ snapshot: ConfigurationSnapshot) {
+        guard !snapshot.names(user: user.name) else { return }
         registry.withLock { registry in
             guard user.clients.taken == 0, user.servers.taken == 0,
                 !registry.pools.keys.contains(where: { $0.user == user.name })

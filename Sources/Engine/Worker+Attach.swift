@@ -15,7 +15,7 @@ enum ServerRequestOutcome {
     /// It waits, for a server or for its settings.
     case waiting
     /// It gets this error instead.
-    case refused(ErrorFields)
+    case refused(Refusal)
 }
 
 extension Worker {
@@ -26,9 +26,8 @@ extension Worker {
         let client = clients[index]
         let poolIndex = UInt32(client.pointee.pool)
         let pool = pools[poolIndex]
-        if pool.pointee.lastFailure != nil, var error = failureOfUnreachablePool(poolIndex) {
-            error.severity = "ERROR"
-            return .refused(error)
+        if pool.pointee.lastFailure != nil, let refusal = refusalOfUnreachablePool(poolIndex) {
+            return .refused(refusal)
         }
         client.pointee.activeAt = now
         guard
@@ -41,6 +40,13 @@ extension Worker {
             return .waiting
         }
         return link(index, server) ? .ready : .waiting
+    }
+
+    @inline(never)
+    private mutating func refusalOfUnreachablePool(_ poolIndex: UInt32) -> Refusal? {
+        guard var error = failureOfUnreachablePool(poolIndex) else { return nil }
+        error.severity = "ERROR"
+        return Refusal(error)
     }
 
     /// A client of this pool waits: opens a server, or asks a worker that holds an idle one.
@@ -82,21 +88,18 @@ extension Worker {
     mutating func putSettings(_ clientIndex: UInt32, _ serverIndex: UInt32) -> Bool {
         let client = clients[clientIndex]
         let server = servers[serverIndex]
-        let difference = parameterSets.difference(from: server.pointee.settings, to: client.pointee.settings)
-        let change = parameterSets.changeStatement(from: server.pointee.extras, to: client.pointee.extras)
-        guard !difference.isEmpty || !change.isEmpty else {
+        let change = SettingsMessages.Change(
+            serverSettings: server.pointee.settings, serverExtras: server.pointee.extras,
+            clientSettings: client.pointee.settings, clientExtras: client.pointee.extras)
+        let message = settingsMessages.message(for: change, &parameterSets)
+        guard !message.isEmpty else {
             adoptServerSettings(clientIndex, serverIndex)
             return true
         }
-        let set = setStatement(for: difference)
-        var writer = MessageWriter()
-        writer.query(change.isEmpty || set.isEmpty ? set + change : "\(set);\(change)")
-        if !change.isEmpty {
-            parameterSets.retain(client.pointee.extras)
-            parameterSets.release(server.pointee.extras)
-            server.pointee.extras = client.pointee.extras
-        }
-        sendToServer(serverIndex, writer)
+        parameterSets.retain(client.pointee.extras)
+        parameterSets.release(server.pointee.extras)
+        server.pointee.extras = client.pointee.extras
+        message.withUnsafeBytes { loop.send(server.pointee.socket, copying: $0) }
         server.pointee.owed.sentQuery(.settings)
         server.pointee.unnamedNumber = 0
         server.pointee.hasOwnError = false
@@ -225,7 +228,7 @@ extension Worker {
         server.pointee.state = state
     }
 
-    func isLifetimeOver(_ serverIndex: UInt32, _ pool: UnsafeMutablePointer<PoolState>) -> Bool {
+    mutating func isLifetimeOver(_ serverIndex: UInt32, _ pool: UnsafeMutablePointer<PoolState>) -> Bool {
         let lifetime = pool.pointee.timeouts.serverLifetime
         let age = now - servers[serverIndex].pointee.connectedAt
         // 0 means: use it once.

@@ -19,9 +19,9 @@ extension Worker {
     }
 
     /// Whether the text of an unnamed Parse surely does nothing to its session.
-    func isPlain(_ payload: UnsafeRawBufferPointer) -> Bool {
+    static func isPlain(_ payload: UnsafeRawBufferPointer) -> Bool {
         let text = UnsafeRawBufferPointer(rebasing: payload[1...])
-        guard let end = text.firstIndex(of: 0) else { return false }
+        guard let end = firstNUL(in: text) else { return false }
         return isSurelyPlainStatement(UnsafeRawBufferPointer(rebasing: text[..<end]))
     }
 

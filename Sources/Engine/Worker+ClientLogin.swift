@@ -61,12 +61,12 @@ extension Worker {
         loop.startReceiving(client.pointee.socket)
     }
 
-    func clientWasDealt(_ change: Int) {
+    mutating func clientWasDealt(_ change: Int) {
         if shared.workerCount > 1 { shared.ports[number].clientCount.add(change, ordering: .relaxed) }
     }
 
     /// Sets a TCP connection's options, on either side.
-    func tune(_ fd: Int32) {
+    mutating func tune(_ fd: Int32) {
         func orKernel(_ value: Int) -> Int32? { value > 0 ? Int32(clamping: value) : nil }
         SocketOptions.setNoDelay(fd)
         if settings.tcpKeepalive {
@@ -197,7 +197,7 @@ extension Worker {
         beginAuthentication(index, login)
     }
 
-    private func refusalBeforeAuthentication(_ request: LoginRequest) -> ErrorFields? {
+    private mutating func refusalBeforeAuthentication(_ request: LoginRequest) -> ErrorFields? {
         if shared.shutdown.load(ordering: .relaxed) != 0 {
             return fatalFields(SQLState.adminShutdown, "pooler is shutting down")
         }
@@ -205,7 +205,7 @@ extension Worker {
     }
 
     /// Reads the parameters; what servers have reported is looked up only if one is not known otherwise.
-    private func readStartup(_ message: StartupMessage) throws(LoginRefusal) -> LoginRequest {
+    private mutating func readStartup(_ message: StartupMessage) throws(LoginRefusal) -> LoginRequest {
         do throws(LoginRefusal) {
             return try readStartupParameters(message, names: startupNames, reported: [])
         } catch {

@@ -21,7 +21,7 @@ extension Worker {
             if client.pointee.unnamedNumber != 0 { forgetUnnamed(UInt32(server.pointee.client)) }
             if cachesUnnamed { forgetCached(UInt32(server.pointee.client)) }
             if server.pointee.transactionStatus != TransactionStatus.idle {
-                noteCommit(bytes, available: available, headerBytes: MessageFramer.headerBytes, server)
+                Self.noteCommit(bytes, available: available, headerBytes: MessageFramer.headerBytes, server)
             }
         case FrontendTag.sync:
             if server.pointee.owed.isFull { return false }
@@ -30,7 +30,7 @@ extension Worker {
             server.pointee.owed.sentBatchMessage()
             pools[UInt32(client.pointee.pool)].pointee.totals.clientParses &+= 1
             if server.pointee.transactionStatus != TransactionStatus.idle {
-                noteCommitInParse(bytes, available: available, server)
+                Self.noteCommitInParse(bytes, available: available, server)
             }
         case FrontendTag.bind:
             server.pointee.owed.sentBatchMessage()
@@ -77,7 +77,7 @@ extension Worker {
 
     /// Remembers that COMMIT is under way: if the server dies now, nobody knows whether it was done.
     @inline(never)
-    func noteCommit(
+    static func noteCommit(
         _ bytes: UnsafeRawPointer, available: Int, headerBytes: Int, _ server: UnsafeMutablePointer<Server>
     ) {
         guard available > headerBytes else { return }
@@ -86,7 +86,7 @@ extension Worker {
     }
 
     @inline(never)
-    func noteCommitInParse(
+    static func noteCommitInParse(
         _ bytes: UnsafeRawPointer, available: Int, _ server: UnsafeMutablePointer<Server>
     ) {
         var text = MessageFramer.headerBytes

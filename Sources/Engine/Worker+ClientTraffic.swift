@@ -245,7 +245,7 @@ extension Worker {
                     loop.retain(buffer)
                     hold(index, buffer, from: from, end: end)
                     return .stopped
-                case .refused(let error): client.pointee.refusal = Refusal(error)
+                case .refused(let refusal): client.pointee.refusal = refusal
                 }
             }
         case FrontendTag.sync, FrontendTag.flush, FrontendTag.copyData, FrontendTag.copyDone, FrontendTag.copyFail:

@@ -149,7 +149,7 @@ extension Worker {
     private mutating func databaseStates(_ index: UInt32, _ name: String?) -> [DatabaseState]? {
         let configuration = configuration.value
         guard let name else {
-            return configuration.databases.values.map { shared.database($0, configuration) }
+            return configuration.databases.values.map { shared.database($0, self.configuration) }
         }
         if isConsoleDatabase(name) {
             finish(index, .failure(error("cannot use admin db: \(name)")))
@@ -159,7 +159,7 @@ extension Worker {
             finish(index, .failure(error("no such database: \(name)", code: SQLState.invalidCatalogName)))
             return nil
         }
-        return [shared.database(options, configuration)]
+        return [shared.database(options, self.configuration)]
     }
 
     private mutating func pause(_ index: UInt32, _ database: String?, _ requester: CellAddress) {
@@ -268,7 +268,7 @@ extension Worker {
         if let database {
             let configuration = configuration.value
             if let options = configuration.database(named: database) {
-                shared.database(options, configuration).isPaused.store(false, ordering: .relaxed)
+                shared.database(options, self.configuration).isPaused.store(false, ordering: .relaxed)
             }
         } else {
             shared.isPaused.store(false, ordering: .relaxed)

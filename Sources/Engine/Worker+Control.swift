@@ -77,7 +77,7 @@ extension Worker {
     private func isPauseWanted(_ database: String?) -> Bool {
         guard let database else { return shared.isPaused.load(ordering: .relaxed) }
         guard let options = configuration.value.database(named: database) else { return false }
-        return shared.database(options, configuration.value).isPaused.load(ordering: .relaxed)
+        return shared.database(options, configuration).isPaused.load(ordering: .relaxed)
     }
 
     private func matches(_ pool: UInt32, _ database: String?) -> Bool {

@@ -51,7 +51,7 @@ extension Worker {
     }
 
     /// Bytes of ours in the middle of a server's message would be taken for a part of it.
-    func noteCutReply(_ clientIndex: UInt32, _ serverIndex: UInt32) {
+    mutating func noteCutReply(_ clientIndex: UInt32, _ serverIndex: UInt32) {
         let server = servers[serverIndex]
         if server.pointee.isPassing && !server.pointee.framer.isAtBoundary {
             clients[clientIndex].pointee.isReplyCut = true
@@ -68,7 +68,7 @@ extension Worker {
         if client.pointee.isCounted { shared.clients.giveBack() }
         if let user = client.pointee.user {
             user.clients.giveBack()
-            if user.clients.taken == 0 { shared.forgetUser(user, configuration.value) }
+            if user.clients.taken == 0 { shared.forgetUser(user, configuration) }
             if client.pointee.pool >= 0 { pools[UInt32(client.pointee.pool)].pointee.database.clients.giveBack() }
         }
         parameterSets.release(client.pointee.settings)
@@ -77,7 +77,7 @@ extension Worker {
         clients.remove(index)
     }
 
-    private func logClosing(_ index: UInt32, _ reason: ClientCloseReason) {
+    private mutating func logClosing(_ index: UInt32, _ reason: ClientCloseReason) {
         let client = clients[index]
         let age = (now - client.pointee.connectedAt) / 1_000_000
         if let error = reason.message {
@@ -329,7 +329,7 @@ extension Worker {
         switch requestServer(clientIndex) {
         case .ready: resumeHeld(clientIndex)
         case .waiting: break
-        case .refused(let error): refuse(clientIndex, error)
+        case .refused(let refusal): refuse(clientIndex, refusal.error)
         }
     }
 

@@ -198,7 +198,7 @@ extension Worker {
         }
     }
 
-    private func isTooOld(_ server: UInt32, _ pool: UnsafeMutablePointer<PoolState>) -> Bool {
+    private mutating func isTooOld(_ server: UInt32, _ pool: UnsafeMutablePointer<PoolState>) -> Bool {
         pool.pointee.timeouts.serverLifetime > 0 && isLifetimeOver(server, pool)
     }
 

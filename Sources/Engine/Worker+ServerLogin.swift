@@ -366,7 +366,7 @@ extension Worker {
                 nowMicroseconds: now, retryMaxMicroseconds: pool.pointee.timeouts.loginRetry, random: random))
         // A server that is starting up will be there soon: its clients wait.
         if error.code == SQLState.cannotConnectNow { return }
-        pool.pointee.lastFailure = error
+        pool.pointee.lastFailure = Refusal(error)
         let bounds = pool.pointee.pool.bounds
         guard bounds.servers.taken <= bounds.connecting.load(ordering: .relaxed) else { return }
         refuseAll(poolIndex, error)

@@ -253,7 +253,7 @@ extension Worker {
         }
     }
 
-    private func dropPin(_ server: UnsafeMutablePointer<Server>) {
+    private mutating func dropPin(_ server: UnsafeMutablePointer<Server>) {
         guard server.pointee.pin != nil else { return }
         server.pointee.pin = nil
         pools[UInt32(server.pointee.pool)].pointee.pool.bounds.pinned.subtract(1, ordering: .relaxed)
@@ -276,7 +276,7 @@ extension Worker {
     }
 
     /// A server parts from its client with a session that is not known, or not fit for others.
-    func forgetSession(_ server: UnsafeMutablePointer<Server>) {
+    mutating func forgetSession(_ server: UnsafeMutablePointer<Server>) {
         guard server.pointee.hasSessionState else { return }
         server.pointee.needsCleaning = true
         // What a library does to a process is not undone by anything.

@@ -48,7 +48,7 @@ extension Worker {
         // What the server skips has no effect, and nothing may be put in its place.
         if servers[serverIndex].pointee.owed.isSkipping { return .pass }
         guard isWhole || frame.length > EventLoop.bufferBytes else { return .needs(frame.length) }
-        guard let text = text(of: payload, frame.tag), !isSurelyPlainStatement(text) else {
+        guard let text = Self.text(of: payload, frame.tag), !isSurelyPlainStatement(text) else {
             if !isWhole { beginToWatch(index, payload) }
             return .pass
         }
@@ -82,14 +82,14 @@ extension Worker {
     }
 
     /// The text in the part of a Query or Parse message that is there; nil when even its beginning is missing.
-    private func text(of payload: UnsafeRawBufferPointer, _ tag: UInt8) -> UnsafeRawBufferPointer? {
+    private static func text(of payload: UnsafeRawBufferPointer, _ tag: UInt8) -> UnsafeRawBufferPointer? {
         var start = 0
         if tag == FrontendTag.parse {
-            guard let nameEnd = payload.firstIndex(of: 0) else { return nil }
+            guard let nameEnd = firstNUL(in: payload) else { return nil }
             start = nameEnd + 1
         }
         let rest = UnsafeRawBufferPointer(rebasing: payload[start...])
-        guard let end = rest.firstIndex(of: 0) else { return rest }
+        guard let end = firstNUL(in: rest) else { return rest }
         return UnsafeRawBufferPointer(rebasing: rest[..<end])
     }
 
@@ -190,7 +190,7 @@ extension Worker {
     /// Notes what executing a prepared statement may do, and whether it is to be looked at each time.
     mutating func noteEffects(of id: StatementID, _ index: UInt32, _ serverIndex: UInt32) -> TextVerdict {
         let body = statements.body(id)
-        guard let end = body.firstIndex(of: 0) else { return .pass }
+        guard let end = firstNUL(in: body) else { return .pass }
         let text = UnsafeRawBufferPointer(rebasing: body[..<end])
         let found = effects(of: text, on: serverIndex)
         statements.setEffect(id, found == nil && !mayUndoChanges(text) ? .none : .some)

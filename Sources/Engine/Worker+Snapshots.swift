@@ -255,7 +255,7 @@ extension Worker {
     }
 
     private func databaseRow(_ options: DatabaseOptions, _ configuration: Configuration) -> DatabaseSnapshot {
-        let state = shared.database(options, configuration)
+        let state = shared.database(options, self.configuration)
         let host = options.hosts.isEmpty ? nil : options.hosts.map(\.text).joined(separator: ",")
         var row = DatabaseSnapshot(
             name: options.name, host: host, port: UInt64(options.port), database: options.serverDatabase)
@@ -280,7 +280,7 @@ extension Worker {
         let configuration = configuration.value
         let names = Set(configuration.secrets.keys).union(configuration.users.keys)
         return names.sorted().map { name in
-            let state = shared.user(name, configuration)
+            let state = shared.user(name, self.configuration)
             let options = configuration.users[name]
             var row = UserSnapshot(name: name)
             row.poolSize = options?.poolSize.map { UInt64($0) }

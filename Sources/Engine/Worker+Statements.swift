@@ -55,7 +55,7 @@ extension Worker {
             return .pass
         case FrontendTag.parse:
             if server.pointee.transactionStatus != TransactionStatus.idle {
-                noteCommitInParse(bytes + offset, available: frame.end - offset, server)
+                Self.noteCommitInParse(bytes + offset, available: frame.end - offset, server)
             }
             guard !payload.isEmpty || isWhole else { return .needs(MessageFramer.headerBytes + 1) }
             guard payload.first != 0 else {

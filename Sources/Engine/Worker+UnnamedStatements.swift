@@ -32,7 +32,7 @@ extension Worker {
                 return .needs(wanted)
             }
         }
-        if cachesUnnamed, isWhole, isPlain(payload) {
+        if cachesUnnamed, isWhole, Self.isPlain(payload) {
             if servers[serverIndex].pointee.owed.awaitsClientReady { return .waits(.answers) }
             forgetUnnamed(index)
             forgetCached(index)

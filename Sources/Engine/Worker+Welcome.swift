@@ -16,23 +16,26 @@ extension Worker {
             return closeClient(
                 index, .refused(fatalFields(SQLState.invalidCatalogName, "no such database: \(login.database)")))
         }
-        let database = shared.database(options, configuration.value)
+        let key = PoolKey(database: options.name, user: options.user ?? login.user)
+        // A pool that is there knows its database's state and its user's.
+        let known = poolIndices[key]
+        let database = known.map { pools[$0].pointee.database } ?? shared.database(options, configuration)
         if database.isDisabled.load(ordering: .relaxed) {
             return closeClient(
                 index,
                 .refused(
                     fatalFields(SQLState.objectNotInPrerequisiteState, "database \"\(login.database)\" is disabled")))
         }
-        guard takeClientPermits(index, login, database) else { return }
-        let user = options.user ?? login.user
-        let poolIndex = pool(for: PoolKey(database: options.name, user: user), options)
+        let poolUser = options.user == nil ? known.map { pools[$0].pointee.user } : nil
+        guard takeClientPermits(index, poolUser ?? shared.user(login.user, configuration), database) else { return }
+        let poolIndex = known ?? pool(for: key, options)
         clients[index].pointee.pool = Int32(poolIndex)
         pools[poolIndex].pointee.clientCount += 1
         var writer = MessageWriter()
         writer.authenticationOk()
+        if login.replication == .none, knowsWelcome(poolIndex) { return welcome(index, behind: writer) }
         sendToClient(index, writer)
         if login.replication != .none { return beginReplication(index, login) }
-        if knowsWelcome(poolIndex) { return welcome(index) }
         if let error = failureOfUnreachablePool(poolIndex) { return closeClient(index, .refused(error)) }
         clients[index].pointee.state = .welcoming
         pools[poolIndex].pointee.welcoming.append(index)
@@ -42,9 +45,8 @@ extension Worker {
 
     /// Counts the client in its database's and its user's limits.
     private mutating func takeClientPermits(
-        _ index: UInt32, _ login: ClientLogin, _ database: DatabaseState
+        _ index: UInt32, _ user: UserState, _ database: DatabaseState
     ) -> Bool {
-        let user = shared.user(login.user, configuration.value)
         guard database.clients.take() else {
             closeClient(
                 index,
@@ -69,7 +71,6 @@ extension Worker {
     /// The pool of a database and user, made when it is not there yet.
     mutating func pool(for key: PoolKey, _ options: DatabaseOptions) -> UInt32 {
         if let found = poolIndices[key] { return found }
-        let configuration = configuration.value
         let database = shared.database(options, configuration)
         let user = shared.user(key.user, configuration)
         let bounds = shared.bounds(key, database: database, user: user)
@@ -77,7 +78,7 @@ extension Worker {
         let made = pools.insert { _, _ in
             PoolState(
                 key: key, bounds: bounds, worker: number, database: database, user: user, options: options,
-                configuration: configuration, now: now)
+                configuration: configuration.value, now: now)
         }
         guard let made else { preconditionFailure("more pools than users and databases can make") }
         bounds.workersUsing.add(1, ordering: .relaxed)
@@ -147,7 +148,7 @@ extension Worker {
         pools[poolIndex].pointee.welcoming = []
         for index in waiting {
             pools[poolIndex].pointee.pool.welcomeEnded()
-            welcome(index)
+            welcome(index, behind: MessageWriter())
         }
     }
 
@@ -159,12 +160,13 @@ extension Worker {
         pool.pointee.pool.welcomeEnded()
     }
 
-    /// Tells the client about the server and that it may begin.
-    private mutating func welcome(_ index: UInt32) {
+    /// Tells the client about the server and that it may begin, behind what is still to be sent.
+    private mutating func welcome(_ index: UInt32, behind writer: MessageWriter) {
         let client = clients[index]
         let pool = pools[UInt32(client.pointee.pool)]
         let welcome = welcomeFor(index)
-        var writer = MessageWriter()
+        var writer = writer
+        writer.reserve(welcome.messages.count + Self.welcomeEndBytes)
         writer.rawBytes(welcome.messages)
         parameterSets.retain(welcome.settings)
         parameterSets.release(client.pointee.settings)
@@ -188,6 +190,8 @@ extension Worker {
         pool.pointee.usedAt = now
     }
 
+    /// Room for what follows the part of a welcome that is kept: the key and ReadyForQuery.
+    private static var welcomeEndBytes: Int { 64 }
     /// How many welcomes a pool keeps: applications log in again and again with the same settings.
     private static var welcomesKeptMax: Int { 16 }
 
@@ -251,7 +255,7 @@ extension Worker {
         guard let failure = pool.pointee.lastFailure, pool.pointee.pool.bounds.servers.taken == 0,
             now < pool.pointee.pool.retryAt
         else { return nil }
-        var error = failure
+        var error = failure.error
         error.severity = "FATAL"
         return error
     }

@@ -74,6 +74,9 @@ struct ServerTags {
 }
 
 /// One event-loop thread's world.
+///
+/// A method that does not mutate it is called, where it is not inlined, on a copy of its thousand bytes (Swift 6.3). So
+/// those that are called for a transaction or a login mutate it, or are static.
 struct Worker: ~Copyable {
     /// How often the timeouts are looked at.
     static var tickMicroseconds: Int64 { 100_000 }
@@ -94,6 +97,7 @@ struct Worker: ~Copyable {
     var clientLinks = LinkTable()
     var serverLinks = LinkTable()
     var parameterSets = ParameterSets()
+    var settingsMessages = SettingsMessages()
     var statements: StatementTable
     var listeners: [Listener] = []
     var messages: [WorkerMessage] = []

@@ -145,7 +145,11 @@ public struct OwedReplies: ~Copyable {
 
     /// Whether the next reply goes to the client. The error of a message that stands for one of the client's does, and
     /// where the messages before it in its batch are not followed their replies come first.
-    public var isForClient: Bool { origin == .client || origin == .refusal }
+    public var isForClient: Bool {
+        guard entries.count > 0 else { return true }
+        let asked = entries[0] & 0x0F
+        return asked == RequestOrigin.client.rawValue || asked == RequestOrigin.refusal.rawValue
+    }
 
     // MARK: Requests sent
 

@@ -21,6 +21,9 @@ public struct MessageWriter: Sendable {
         bytes.removeAll(keepingCapacity: true)
     }
 
+    /// Makes room for so many bytes more.
+    public mutating func reserve(_ count: Int) { bytes.reserveCapacity(bytes.count + count) }
+
     /// Opens a message with this tag.
     public mutating func begin(_ tag: UInt8) {
         byte(tag)
