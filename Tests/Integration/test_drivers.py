@@ -1,6 +1,6 @@
 """Drivers of other languages with their default statement caches, more of them than servers, each in its own words.
 
-A driver that is not installed is skipped. Scripts/test installs libdbd-pg-perl, ruby-pg and libpostgresql-jdbc-java.
+A driver that is not installed is skipped. Scripts/test installs libdbd-pg-perl and ruby-pg.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import pytest
 
 from postgres import PASSWORD
 
-JDBC = "/usr/share/java/postgresql.jar"
 CLIENTS = 4
 
 PERL = r"""
@@ -61,65 +60,6 @@ end
 puts "#{sum} #{db.exec_params("select count(*) from t where id / 1000 = $1", [me])[0]["count"]}"
 """
 
-JAVA = r"""
-import java.sql.*;
-
-public class Drive {
-    public static void main(String[] words) throws Exception {
-        Thread[] threads = new Thread[Integer.parseInt(words[1])];
-        for (int me = 0; me < threads.length; me++) {
-            int mine = me + 1;
-            threads[me] = new Thread(() -> {
-                try { drive(words[0], mine); } catch (Exception error) { error.printStackTrace(); System.exit(1); }
-            });
-            threads[me].start();
-        }
-        for (Thread thread : threads) thread.join();
-    }
-
-    static void drive(String port, int me) throws Exception {
-        String url = "jdbc:postgresql://127.0.0.1:" + port + "/app?sslmode=disable";
-        try (Connection db = DriverManager.getConnection(url, "app", System.getenv("PGPASSWORD"))) {
-            PreparedStatement add = db.prepareStatement("select ?::int + ?::int");
-            PreparedStatement insert = db.prepareStatement("insert into t values (?, ?)");
-            int sum = 0;
-            for (int number = 1; number <= 20; number++) {
-                add.setInt(1, number);
-                add.setInt(2, me);
-                try (ResultSet row = add.executeQuery()) { row.next(); sum += row.getInt(1) - me; }
-                insert.setInt(1, me * 1000 + number);
-                insert.setString(2, "row");
-                insert.executeUpdate();
-            }
-            for (int number = 21; number <= 30; number++) {
-                insert.setInt(1, me * 1000 + number);
-                insert.setString(2, "batch");
-                insert.addBatch();
-                sum += number;
-            }
-            insert.executeBatch();
-            insert.setInt(1, me * 1000 + 1);
-            insert.setString(2, "again");
-            try { insert.executeUpdate(); throw new Exception("no error"); }
-            catch (SQLException error) { if (!"23505".equals(error.getSQLState())) throw error; }
-            db.setAutoCommit(false);
-            insert.setInt(1, me * 1000 + 999);
-            insert.setString(2, "gone");
-            insert.executeUpdate();
-            db.rollback();
-            PreparedStatement rows = db.prepareStatement("select id from t where id / 1000 = ? order by id");
-            rows.setInt(1, me);
-            rows.setFetchSize(7);
-            int count = 0;
-            try (ResultSet row = rows.executeQuery()) { while (row.next()) count++; }
-            db.commit();
-            synchronized (Drive.class) { System.out.println(sum + " " + count); }
-        }
-    }
-}
-"""
-
-
 def run(command: list[str], timeout: float = 50) -> list[str]:
     done = subprocess.run(
         command,
@@ -139,8 +79,7 @@ def is_installed(*command: str) -> bool:
 
 @pytest.fixture
 def small(weir_factory, table):
-    # pgjdbc asks for extra_float_digits at login.
-    return weir_factory(default_pool_size=2, ignore_startup_parameters="extra_float_digits")
+    return weir_factory(default_pool_size=2)
 
 
 def run_side_by_side(command: list[str], port: int) -> list[str]:
@@ -169,11 +108,3 @@ def test_ruby_pg(small, tmp_path):
         pytest.skip("ruby-pg is not installed")
     (tmp_path / "drive.rb").write_text(RUBY)
     assert run_side_by_side(["ruby", str(tmp_path / "drive.rb")], small.port) == ["465 30"] * CLIENTS
-
-
-def test_pgjdbc(small, tmp_path):
-    if not (os.path.exists(JDBC) and shutil.which("javac")):
-        pytest.skip("libpostgresql-jdbc-java or a JDK is not installed")
-    (tmp_path / "Drive.java").write_text(JAVA)
-    command = ["java", "-XX:TieredStopAtLevel=1", "-cp", JDBC, str(tmp_path / "Drive.java")]
-    assert run([*command, str(small.port), str(CLIENTS)]) == ["465 30"] * CLIENTS
