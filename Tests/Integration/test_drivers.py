@@ -1,6 +1,6 @@
 """Drivers of other languages with their default statement caches, more of them than servers, each in its own words.
 
-A driver that is not installed is skipped. Scripts/test installs libdbd-pg-perl and ruby-pg.
+A driver that is not installed is skipped. Scripts/test installs libdbd-pg-perl.
 """
 
 from __future__ import annotations
@@ -34,30 +34,6 @@ die "no error" unless $DBI::state eq '23505';
 $db->begin_work; $insert->execute($me * 1000 + 999, 'gone'); $db->rollback;
 my ($count) = $db->selectrow_array('select count(*) from t where id / 1000 = ?', undef, $me);
 print "$sum $count\n";
-"""
-
-RUBY = r"""
-require "pg"
-port, me = ARGV.map(&:to_i)
-db = PG.connect(host: "127.0.0.1", port: port, dbname: "app", user: "app", password: ENV["PGPASSWORD"], sslmode: "disable")
-db.prepare("add", "select $1::int + $2::int as sum")
-db.prepare("insert", "insert into t values ($1, $2)")
-sum = 0
-30.times do |index|
-  number = index + 1
-  sum += db.exec_prepared("add", [number, me])[0]["sum"].to_i - me
-  db.exec_prepared("insert", [me * 1000 + number, "row #{number}"])
-end
-begin
-  db.exec_prepared("insert", [me * 1000 + 1, "again"])
-  raise "no error"
-rescue PG::UniqueViolation
-end
-begin
-  db.transaction { db.exec_prepared("insert", [me * 1000 + 999, "gone"]); raise "back" }
-rescue RuntimeError
-end
-puts "#{sum} #{db.exec_params("select count(*) from t where id / 1000 = $1", [me])[0]["count"]}"
 """
 
 def run(command: list[str], timeout: float = 50) -> list[str]:
@@ -101,10 +77,3 @@ def test_perl_dbd_pg(small, tmp_path):
         pytest.skip("libdbd-pg-perl is not installed")
     (tmp_path / "drive.pl").write_text(PERL)
     assert run_side_by_side(["perl", str(tmp_path / "drive.pl")], small.port) == ["465 30"] * CLIENTS
-
-
-def test_ruby_pg(small, tmp_path):
-    if not is_installed("ruby", "-rpg", "-e", "1"):
-        pytest.skip("ruby-pg is not installed")
-    (tmp_path / "drive.rb").write_text(RUBY)
-    assert run_side_by_side(["ruby", str(tmp_path / "drive.rb")], small.port) == ["465 30"] * CLIENTS

@@ -1,0 +1,68 @@
+"""ruby-pg with its defaults, pipeline mode and type maps among them, the same through Weir as directly."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from driving import SERVERS, program, requires, same_through_weir
+
+COMMAND = ["ruby", "-w", program("ruby_pg.rb")]
+
+
+def ruby_pg() -> bool:
+    return bool(shutil.which("ruby")) and subprocess.run(["ruby", "-rpg", "-e", "1"], capture_output=True).returncode == 0
+
+
+pytestmark = requires("ruby", ruby_pg)
+
+
+@pytest.fixture
+def small(weir_factory):
+    return weir_factory(default_pool_size=SERVERS)
+
+
+def test_ruby_pg(small):
+    steps = {
+        "simple",
+        "parametrised",
+        "prepared",
+        "unnamed",
+        "described",
+        "error",
+        "types",
+        "binary",
+        "type map",
+        "pipeline",
+        "pipeline error",
+        "copy",
+        "cursor",
+        "row by row",
+        "error in a transaction",
+        "savepoint",
+        "cancel",
+        "large object",
+        "time zone",
+        "connected anew",
+        "rows",
+    }
+    same_through_weir(small, COMMAND, "everyday", steps)
+
+
+def test_ruby_pg_hold_deallocate(small):
+    same_through_weir(small, COMMAND, "deallocate", {"prepared", "prepared again", "many", "all gone"})
+
+
+def test_ruby_pg_set(small):
+    same_through_weir(small, COMMAND, "set", {"set", "reset"})
+
+
+def test_ruby_pg_listen(small):
+    same_through_weir(small, COMMAND, "listen", {"heard", "still"})
+
+
+def test_ruby_pg_hold(small):
+    steps = {"temporary table", "advisory lock", "cursor with hold", "sql prepare", "beside a holder"}
+    same_through_weir(small, COMMAND, "hold", steps)
