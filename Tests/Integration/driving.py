@@ -100,6 +100,14 @@ def exists(pattern: str) -> Callable[[], bool]:
     return found
 
 
+def runs(*command: str) -> Callable[[], bool]:
+    def works() -> bool:
+        return shutil.which(command[0]) is not None and subprocess.run(command, capture_output=True).returncode == 0
+
+    works.__name__ = " ".join(command)
+    return works
+
+
 def build_folder(name: str) -> str:
     folder = os.path.join(ROOT, ".build", "drivers", name)
     os.makedirs(folder, exist_ok=True)

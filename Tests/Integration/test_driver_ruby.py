@@ -2,21 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-
 import pytest
 
-from driving import SERVERS, program, requires, same_through_weir
+from driving import SERVERS, program, requires, runs, same_through_weir
 
 COMMAND = ["ruby", "-w", program("ruby_pg.rb")]
 
-
-def ruby_pg() -> bool:
-    return bool(shutil.which("ruby")) and subprocess.run(["ruby", "-rpg", "-e", "1"], capture_output=True).returncode == 0
-
-
-pytestmark = requires("ruby", ruby_pg)
+pytestmark = requires(runs("ruby", "-rpg", "-e", "1"))
 
 
 @pytest.fixture
