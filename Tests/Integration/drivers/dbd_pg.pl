@@ -179,14 +179,17 @@ sub cancel {
     open my $lock, '<', $0 or die $!;
     flock $lock, LOCK_EX;
     my $watcher = open_connection();
-    my $mark = "select pg_sleep(60) /* DBD::Pg $me $$ */";
     my $looks = "select 1 from pg_stat_activity where state = 'active' and query = ?";
-    $db->do($mark, {pg_async => PG_ASYNC});
-    select undef, undef, undef, 0.005 until $watcher->selectrow_array($looks, undef, $mark);
-    $watcher->disconnect;
+    my $sleep = sub {
+        my $mark = "select pg_sleep(60) /* DBD::Pg $me $$ */";
+        $db->do($mark, {pg_async => PG_ASYNC});
+        select undef, undef, undef, 0.005 until $watcher->selectrow_array($looks, undef, $mark);
+    };
+    $sleep->();
     say_step('cancel', $db->pg_cancel, $db->state, rows("select 'alive'"));
-    $db->do('select pg_sleep(60)', {pg_async => PG_ASYNC});
+    $sleep->();
     say_step('cancel by the next', $db->do('select 1', {pg_async => PG_ASYNC | PG_OLDQUERY_CANCEL}), $db->pg_result);
+    $watcher->disconnect;
 }
 
 # Large objects go by the protocol's function calls.

@@ -5,6 +5,7 @@ require "pg"
 
 PORT, CLIENTS, PART = ARGV[0].to_i, ARGV[1].to_i, ARGV[2]
 Thread.abort_on_exception = true
+PRINTING = Mutex.new
 # One sleeper at a time: whoever looks for it needs a server too.
 CANCELLING = Mutex.new
 
@@ -49,7 +50,8 @@ class Client
   end
 
   def say(step, *values)
-    $stdout.write(JSON.generate({ client: me, step: step, values: values }, ascii_only: true) + "\n")
+    line = JSON.generate({ client: me, step: step, values: values }, ascii_only: true)
+    PRINTING.synchronize { $stdout.puts(line) }
   end
 
   def rows(sql, values = [])
