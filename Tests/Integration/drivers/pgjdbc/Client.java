@@ -10,7 +10,7 @@ import java.util.HexFormat;
 import java.util.List;
 import java.util.concurrent.CyclicBarrier;
 
-/// One client and what all parts of the program use.
+// One client and what all parts of the program use.
 class Client implements AutoCloseable {
     static String port;
     static CyclicBarrier barrier;

@@ -21,9 +21,9 @@ import org.postgresql.core.Field;
 import org.postgresql.largeobject.LargeObject;
 import org.postgresql.largeobject.LargeObjectManager;
 
-/// What a program does every day, statement by statement.
+// What a program does every day, statement by statement.
 final class Everyday extends Client {
-    /// One sleeper at a time: whoever looks for it needs a server too.
+    // One sleeper at a time: whoever looks for it needs a server too.
     static final ReentrantLock cancelling = new ReentrantLock();
 
     Everyday(int me) throws SQLException {
@@ -74,7 +74,7 @@ final class Everyday extends Client {
         say("rows", rows("select count(*), sum(id) from t where id / 1000 = ?", me));
     }
 
-    /// A statement is named when it is executed for the fifth time; two clients share the text of one of these.
+    // A statement is named when it is executed for the fifth time; two clients share the text of one of these.
     void prepared() throws Exception {
         PreparedStatement mine = db.prepareStatement("select v || ' of client " + me + "' from t where id = ?");
         PreparedStatement shared = db.prepareStatement("select ?::int + " + me % 2);
@@ -87,7 +87,7 @@ final class Everyday extends Client {
         say("error", again, bind(insert, id(60), "after").executeUpdate());
     }
 
-    /// Results come in binary once the statement is named, for the types that the driver can read so.
+    // Results come in binary once the statement is named, for the types that the driver can read so.
     void binary() throws Exception {
         PreparedStatement types = db.prepareStatement("select ?::int2, ?::int8, ?::float4, ?::float8, ?::bytea,"
             + " ?::uuid, ?::timestamp, ?::date, ?::text, ?::bool, null::int, '{1,-2}'::int4[], '{a,NULL}'::text[],"
@@ -148,7 +148,7 @@ final class Everyday extends Client {
         say("copy", copied, again, read, out.toString().equals(lines.toString()));
     }
 
-    /// With a fetch size, and in a transaction, a portal is read in parts; other statements come in between.
+    // With a fetch size, and in a transaction, a portal is read in parts; other statements come in between.
     void cursors() throws Exception {
         db.setAutoCommit(false);
         PreparedStatement[] series = {
@@ -228,7 +228,7 @@ final class Everyday extends Client {
         }
     }
 
-    /// Large objects go by the protocol's function calls.
+    // Large objects go by the protocol's function calls.
     void largeObject() throws Exception {
         LargeObjectManager manager = db.unwrap(PGConnection.class).getLargeObjectAPI();
         db.setAutoCommit(false);

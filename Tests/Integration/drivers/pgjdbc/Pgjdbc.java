@@ -1,5 +1,5 @@
 // pgjdbc at its defaults, one thread for each client: PORT CLIENTS PART.
-// Prints one JSON line for each step of each client.
+// Prints one JSON line for each step of each client. (Its own cursors end with their transaction; one WITH HOLD is SQL.)
 import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.CyclicBarrier;

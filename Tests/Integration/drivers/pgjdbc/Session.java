@@ -8,7 +8,7 @@ import java.util.TreeSet;
 import org.postgresql.PGConnection;
 import org.postgresql.PGNotification;
 
-/// What a client leaves in its session.
+// What a client leaves in its session.
 final class Session extends Client {
     Session(int me) throws SQLException {
         super(me, "");
@@ -24,7 +24,7 @@ final class Session extends Client {
         }
     }
 
-    /// A statement that falls out of the driver's cache is closed by the protocol, DEALLOCATE ALL empties the cache.
+    // A statement that falls out of the driver's cache is closed by the protocol, DEALLOCATE ALL empties the cache.
     void deallocate() throws Exception {
         try (Client other = new Client(me, "&prepareThreshold=1&preparedStatementCacheQueries=20")) {
             long sum = 0;
