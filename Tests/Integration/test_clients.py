@@ -10,7 +10,6 @@ import threading
 import asyncpg
 import pg8000.dbapi
 import psycopg
-import psycopg2
 import pytest
 import sqlalchemy
 from sqlalchemy.ext.asyncio import create_async_engine
@@ -255,18 +254,6 @@ def test_psycopg_3_pipeline(small, table, threshold):
             for number in (300, 0, 301):
                 connection.execute("insert into t values (%s, %s)", (number, "x"))
         assert connection.execute("select count(*) from t").fetchone() == (200,)
-
-
-def test_psycopg_2(weir, table):
-    connection = psycopg2.connect(weir.dsn())
-    with connection, connection.cursor() as cursor:
-        cursor.execute("insert into t values (%s, %s) returning v", (1, "é"))
-        assert cursor.fetchone() == ("é",)
-    with connection, connection.cursor("named") as cursor:
-        cursor.itersize = 10
-        cursor.execute("select generate_series(1, 100)")
-        assert len(cursor.fetchall()) == 100
-    connection.close()
 
 
 @pytest.mark.every_backend

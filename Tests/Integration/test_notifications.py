@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 
 import asyncpg
-import psycopg2
 import pytest
 
 import wire
@@ -351,20 +350,6 @@ def test_psycopg_hears(weir, direct):
         connection.execute("unlisten a")
         direct.query("notify a, 'no'; notify b, 'yes'")
         assert [n.payload for n in connection.notifies(timeout=15, stop_after=1)] == ["yes"]
-
-
-def test_psycopg2_hears(weir, direct):
-    connection = psycopg2.connect(weir.dsn())
-    connection.autocommit = True
-    connection.cursor().execute("listen a")
-    direct.query("notify a, 'one'")
-
-    def payloads() -> list[str]:
-        connection.poll()
-        return [n.payload for n in connection.notifies]
-
-    assert wait_until(payloads, "a notification") == ["one"]
-    connection.close()
 
 
 def test_asyncpg_hears(weir, direct):
