@@ -211,51 +211,6 @@ def small(weir_factory):
     return weir_factory(default_pool_size=2)
 
 
-@pytest.mark.parametrize("threshold", ["default", "first use", "off"])
-def test_psycopg_3(small, table, threshold):
-    others = [small.psycopg() for _ in range(3)]
-    with small.psycopg(autocommit=False) as connection:
-        if threshold != "default":
-            connection.prepare_threshold = {"first use": 1, "off": None}[threshold]
-        with connection.transaction():
-            connection.execute("insert into t values (%s, %s)", (1, "one"))
-            with pytest.raises(psycopg.errors.UniqueViolation), connection.transaction():
-                connection.execute("insert into t values (%s, %s)", (1, "again"))
-            connection.execute("insert into t values (%s, %s)", (2, "two"))
-        assert connection.execute("select v from t order by id").fetchall() == [("one",), ("two",)]
-        connection.commit()
-        with connection.cursor().copy("copy t from stdin") as copy:
-            copy.write_row((3, "three"))
-        with connection.cursor().copy("copy (select id from t order by id) to stdout") as copy:
-            assert [row for row in copy.rows()] == [("1",), ("2",), ("3",)]
-        connection.commit()
-        for number in range(30):
-            for client in (connection, *others):
-                assert client.execute("select %s::int + 1", (number,)).fetchone() == (number + 1,)
-            connection.commit()
-
-
-@pytest.mark.parametrize("threshold", ["default", "first use"])
-def test_psycopg_3_pipeline(small, table, threshold):
-    others = [small.psycopg() for _ in range(3)]
-    with small.psycopg() as connection:
-        if threshold == "first use":
-            connection.prepare_threshold = 1
-        for start in (0, 100):
-            with connection.pipeline() as pipeline:
-                for number in range(start, start + 100):
-                    connection.execute("insert into t values (%s, %s)", (number, str(number)))
-                    if number % 10 == 0:
-                        pipeline.sync()
-            for client in others:
-                client.execute("select 1")
-        assert connection.execute("select count(*), sum(id) from t").fetchone() == (200, 19900)
-        with pytest.raises(psycopg.errors.UniqueViolation), connection.pipeline():
-            for number in (300, 0, 301):
-                connection.execute("insert into t values (%s, %s)", (number, "x"))
-        assert connection.execute("select count(*) from t").fetchone() == (200,)
-
-
 @pytest.mark.every_backend
 def test_asyncpg_in_transaction_mode(small, table):
     """With its statement cache, and with what it resets between two uses."""
