@@ -8,7 +8,6 @@ import subprocess
 import threading
 
 import asyncpg
-import pg8000.dbapi
 import psycopg
 import pytest
 import sqlalchemy
@@ -306,18 +305,3 @@ def test_sqlalchemy_with_psycopg(small, table):
     with engine.connect() as connection:
         assert connection.execute(sqlalchemy.text("select count(*) from t")).scalar() == 40
     engine.dispose()
-
-
-def test_pg8000(small, table):
-    connections = [
-        pg8000.dbapi.connect(user="app", password=PASSWORD, host="127.0.0.1", port=small.port, database="app")
-        for _ in range(4)
-    ]
-    for number, connection in enumerate(connections * 5):
-        cursor = connection.cursor()
-        cursor.execute("insert into t values (%s, %s)", (number, "x"))
-        cursor.execute("select v from t where id = %s", (number,))
-        assert cursor.fetchall() == (["x"],)
-        connection.commit()
-    for connection in connections:
-        connection.close()

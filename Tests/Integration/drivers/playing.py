@@ -1,4 +1,4 @@
-"""What the programs of Python's drivers have in common: PORT CLIENTS PART, and a JSON line for each step of each client.
+"""What the programs of Python's drivers have in common: PORT CLIENTS PART, and a JSON line for each step of a client.
 
 `play` runs a thread for each client. The parts here are for DB-API connections with %s for parameters: psycopg2,
 psycopg and pg8000.
