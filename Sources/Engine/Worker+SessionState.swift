@@ -34,6 +34,10 @@ extension Worker {
                 clientIndex, effects.channels, isListening: { _ in false }, unlistens: !effects.hasFailed)
             return server.pointee.pin != nil
         }
+        // What the client sends behind the question must find what a RESET means for it.
+        if clients[clientIndex].pointee.settings != server.pointee.settings {
+            _ = putSettings(clientIndex, serverIndex)
+        }
         server.pointee.question = PendingQuestion(question, effects)
         sendOwnQuery(serverIndex, effects.attempts > 0 ? question.unhurriedQuery : question.query, .state)
         return true

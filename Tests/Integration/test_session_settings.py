@@ -212,6 +212,19 @@ def test_reset_brings_the_default_back(weir_factory):
         check_follows(client, other, "app.a", "", None)
 
 
+def test_reset_brings_back_what_the_login_asked_for_though_the_server_is_asked_about_more(weir_factory):
+    weir = weir_factory(default_pool_size=1)
+    client, other = weir.connect(application_name="mine"), weir.connect(application_name="other")
+    for reset in ("reset all", "reset application_name; reset work_mem", "select 1; reset all"):
+        client.query("set work_mem = '9MB'; set application_name to 'else'")
+        check_follows(client, other, "application_name", "else", "other")
+        client.query(reset)
+        # The server still answers what has become of work_mem when this comes.
+        assert shown(client, "application_name") == "mine"
+        check_follows(client, other, "application_name", "mine", "other")
+        check_follows(client, other, "work_mem", "4MB", "4MB")
+
+
 def test_set_and_reset_in_one_transaction(weir_factory):
     weir, client, other = pair(weir_factory)
     client.query("begin; set work_mem = '9MB'; reset work_mem; reset all; set lock_timeout = '3s'; commit")
