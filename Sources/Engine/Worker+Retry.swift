@@ -1,9 +1,12 @@
 // After DDL a statement that was prepared before may fail with "cached plan must not change result type", on every server
-// that has it. When nothing of the batch's reply was passed on and no transaction is open, the client need not know: the
-// server forgets its statements, the batch is sent once more, and its statements are prepared anew.
+// that has it. When nothing of the batch's reply was passed on, no transaction is open and the batch asks what its
+// statements return, the client need not know: the server forgets its statements, the batch is sent once more, and its
+// statements are prepared anew.
 //
-//     Bind, Execute, Sync ──▶ ErrorResponse 0A000 (swallowed), ReadyForQuery (swallowed)
-//     DEALLOCATE ALL, Parse, Bind, Execute, Sync ──▶ …, ReadyForQuery
+//     Bind, Describe, Execute, Sync ──▶ ErrorResponse 0A000 (swallowed), ReadyForQuery (swallowed)
+//     DEALLOCATE ALL, Parse, Bind, Describe, Execute, Sync ──▶ …, ReadyForQuery
+//
+// Other clients get the error and prepare the statement anew. That is then another one, which no server has yet.
 
 import Configuration
 import Console
@@ -32,18 +35,49 @@ extension Worker {
         client.pointee.retry = .none
     }
 
-    /// Whether an error says that a statement's result type has changed, and the batch can be sent again.
-    func isStale(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) -> Bool {
-        let server = servers[index]
-        guard server.pointee.client >= 0, server.pointee.framer.isAtBoundary,
-            !clients[UInt32(server.pointee.client)].pointee.retry.isNone,
-            server.pointee.owed.clientRequestCount == 1, !server.pointee.owed.isBatchOpen
-        else { return false }
+    /// Whether an error says that a statement's result type has changed.
+    func saysResultHasChanged(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) -> Bool {
+        guard servers[index].pointee.framer.isAtBoundary else { return false }
         let payload = UnsafeRawBufferPointer(
             start: bytes + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes)
+        // Of other errors nothing is made that would have to be allocated.
+        let starts = payload.indices.lazy.filter { payload[$0] == UInt8(ascii: "C") }
+        guard starts.contains(where: { payload[$0...].dropFirst().starts(with: SQLState.featureNotSupported.utf8) })
+        else { return false }
         let error = ErrorFields.parse(payload)
         return error.code == SQLState.featureNotSupported
             && error.message == "cached plan must not change result type"
+    }
+
+    /// Whether the batch that has failed can be sent again.
+    func canRetry(_ index: UInt32) -> Bool {
+        let server = servers[index]
+        guard server.pointee.client >= 0 else { return false }
+        let batch = clients[UInt32(server.pointee.client)].pointee.retry
+        return !batch.isNone && server.pointee.owed.clientRequestCount == 1 && !server.pointee.owed.isBatchOpen
+            && asksForResults(batch)
+    }
+
+    /// Whether a client asks in its batch what each portal returns that it executes. One that does not goes by what it
+    /// was once told, and must hear that this has changed.
+    private func asksForResults(_ batch: HeldBytes) -> Bool {
+        let bytes = UnsafeRawPointer(loop.memory(of: batch.buffer))
+        var offset = Int(batch.from)
+        var isDescribed = true
+        while offset + MessageFramer.headerBytes < Int(batch.end) {
+            let tag = bytes.load(fromByteOffset: offset, as: UInt8.self)
+            let length = bytes.loadUnaligned(fromByteOffset: offset + 1, as: UInt32.self).bigEndian
+            switch tag {
+            case FrontendTag.bind: isDescribed = false
+            case FrontendTag.describe:
+                let kind = bytes.load(fromByteOffset: offset + MessageFramer.headerBytes, as: UInt8.self)
+                if kind == UInt8(ascii: "P") { isDescribed = true }
+            case FrontendTag.execute: if !isDescribed { return false }
+            case _: break
+            }
+            offset += 1 + Int(length)
+        }
+        return true
     }
 
     /// The failed batch has ended: it is sent once more, to a server that has forgotten its statements.

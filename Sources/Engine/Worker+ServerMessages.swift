@@ -40,7 +40,10 @@ extension Worker {
         case BackendTag.errorResponse:
             let origin = server.pointee.owed.origin
             let goesToClient = passes || (origin == .statement && server.pointee.client >= 0)
-            if passes, isStale(index, frame, bytes) { server.pointee.isRetrying = true }
+            if passes, saysResultHasChanged(index, frame, bytes) {
+                statementGeneration &+= 1
+                server.pointee.isRetrying = canRetry(index)
+            }
             let isReplaced = replaceError(index, frame, bytes) || server.pointee.isRetrying
             let renamed = goesToClient && !isReplaced ? errorWithClientsNames(index, frame, bytes) : nil
             server.pointee.owed.receivedError()

@@ -317,7 +317,8 @@ extension Worker {
             lastUnnamedNumber &+= 1
             return lastUnnamedNumber &* 0x9E37_79B9_7F4A_7C15
         }
-        return parameterSets.meaning(client.pointee.settings) &* 31 &+ parameterSets.meaning(client.pointee.extras)
+        return (parameterSets.meaning(client.pointee.settings) &* 31 &+ parameterSets.meaning(client.pointee.extras))
+            &* 31 &+ statementGeneration
     }
 
     /// Sees to it that a server has a client's statement before a message that uses it; nil for an unknown name.

@@ -117,6 +117,8 @@ struct Worker: ~Copyable {
     var cachesUnnamed = false
     /// Numbers the unnamed statements of this worker's clients.
     var lastUnnamedNumber: UInt64 = 0
+    /// Grows when a statement's results turn out to have changed: what is prepared from then on is another statement.
+    var statementGeneration: UInt64 = 0
     var randomState = SystemRandomNumberGenerator()
 
     init(shared: Shared, number: Int, loop: consuming EventLoop, snapshot: ConfigurationSnapshot) {

@@ -5,6 +5,8 @@ from __future__ import annotations
 import psycopg
 import pytest
 
+from wire import bind, describe, execute, parse, sync
+
 TEXT = "select * from changing"
 
 
@@ -77,3 +79,52 @@ def test_a_batch_of_which_a_reply_was_passed_on_is_not_sent_again(weir_factory, 
     with psycopg.connect(postgres.address("postgres", "app"), autocommit=True) as direct:
         assert direct.execute("select count(*) from counted").fetchone()[0] == 0
         direct.execute("drop table counted")
+
+
+def described(client, name: str) -> int:
+    """Prepares the statement and returns how many columns it is said to have, as asyncpg and others do."""
+    result = client.exchange(parse(TEXT, name=name) + describe("S", name) + sync())
+    assert result.errors == []
+    return len(result.columns)
+
+
+@pytest.mark.every_backend
+def test_a_client_that_does_not_ask_what_a_portal_returns_hears_that_it_has_changed(weir_factory, changing):
+    """It would take a row for what it was told before; it prepares the statement anew when it gets the error."""
+    weir = weir_factory(default_pool_size=2)
+    clients = [weir.connect() for _ in range(2)]
+    # Both servers have the statement.
+    for client in clients:
+        client.query("begin")
+    for client in clients:
+        assert described(client, "one") == 1
+    for client in clients:
+        client.query("commit")
+    wanted = changing()
+    for client in clients:
+        client.query("begin")
+    for client in clients:
+        result = client.exchange(bind(name="one") + execute() + sync())
+        assert [error.sqlstate for error in result.errors] == ["0A000"] and result.rows == []
+    for client in clients:
+        client.query("rollback")
+    for name in ("two", "three"):
+        for client in clients:
+            client.query("begin")
+        for client in clients:
+            assert described(client, name) == wanted
+            assert len(client.exchange(bind(name=name) + execute() + sync()).rows[0]) == wanted
+        for client in clients:
+            client.query("commit")
+
+
+def test_outside_of_a_transaction_too_the_error_is_the_clients_that_does_not_ask(weir_factory, changing):
+    client = weir_factory(default_pool_size=1).connect()
+    for before, after in (("one", "two"), ("three", "four")):
+        columns = described(client, before)
+        wanted = changing()
+        assert wanted > columns
+        result = client.exchange(bind(name=before) + execute() + sync())
+        assert [error.sqlstate for error in result.errors] == ["0A000"] and result.rows == []
+        assert described(client, after) == wanted
+        assert len(client.exchange(bind(name=after) + execute() + sync()).rows[0]) == wanted
