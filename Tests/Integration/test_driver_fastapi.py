@@ -30,15 +30,3 @@ def test_a_fastapi_service(small):
         "at once",
     }
     same_through_weir(small, COMMAND, "everyday", steps)
-
-
-def test_asyncpg_copies_and_prepares(small):
-    same_through_weir(small, COMMAND, "copy", {"copy", "prepared", "binary"})
-
-
-def test_asyncpg_set(small):
-    same_through_weir(small, COMMAND, "set", {"set", "reset"})
-
-
-def test_asyncpg_listen(small):
-    same_through_weir(small, COMMAND, "listen", {"heard", "still"})

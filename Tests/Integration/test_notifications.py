@@ -6,9 +6,6 @@ channel that the client listens to, and that must be the first to arrive.
 
 from __future__ import annotations
 
-import asyncio
-
-import asyncpg
 import pytest
 
 import wire
@@ -350,29 +347,3 @@ def test_psycopg_hears(weir, direct):
         connection.execute("unlisten a")
         direct.query("notify a, 'no'; notify b, 'yes'")
         assert [n.payload for n in connection.notifies(timeout=15, stop_after=1)] == ["yes"]
-
-
-def test_asyncpg_hears(weir, direct):
-    async def work():
-        connection = await asyncpg.connect(weir.url(), timeout=15)
-        found: asyncio.Queue = asyncio.Queue()
-
-        def listener(_, pid, channel, payload):
-            found.put_nowait((channel, payload))
-
-        await connection.add_listener("a", listener)
-        await connection.add_listener("Ü b", listener)
-        direct.query("notify a, 'one'; notify \"Ü b\", 'two'")
-        assert await asyncio.wait_for(found.get(), 15) == ("a", "one")
-        assert await asyncio.wait_for(found.get(), 15) == ("Ü b", "two")
-        await connection.remove_listener("a", listener)
-        direct.query("notify a, 'no'; notify \"Ü b\", 'yes'")
-        assert await asyncio.wait_for(found.get(), 15) == ("Ü b", "yes")
-        # A prepared statement too.
-        await (await connection.prepare("listen c")).fetch()
-        await connection.add_listener("c", listener)
-        direct.query("notify c, 'three'")
-        assert await asyncio.wait_for(found.get(), 15) == ("c", "three")
-        await connection.close()
-
-    asyncio.run(work())

@@ -12,7 +12,6 @@ import os
 import sys
 from contextlib import asynccontextmanager
 
-import asyncpg
 import httpx
 from fastapi import Depends, FastAPI, HTTPException
 from pydantic import BaseModel
@@ -181,79 +180,8 @@ async def everyday(web: httpx.AsyncClient, me: int) -> None:
     say(me, "at once", [len(response.json()) for response in both])
 
 
-async def asyncpg_alone(me: int) -> asyncpg.Connection:
-    return await asyncpg.connect(f"postgresql://{ADDRESS}", ssl=False)
-
-
-async def copy(_: httpx.AsyncClient, me: int) -> None:
-    """What SQLAlchemy does not do for asyncpg: COPY in both directions, its own types, prepared statements."""
-    db = await asyncpg_alone(me)
-    records = [(me * 1000 + number, "copied") for number in range(100)]
-    status = await db.copy_records_to_table("t", records=records)
-    try:
-        await db.copy_records_to_table("t", records=records[:1])
-    except asyncpg.UniqueViolationError as error:
-        status += " " + error.sqlstate
-    chunks: list[bytes] = []
-
-    async def keep(data: bytes) -> None:
-        chunks.append(data)
-
-    status += " " + await db.copy_from_query("select id from t where id / 1000 = $1 order by id", me, output=keep)
-    say(me, "copy", status, b"".join(chunks).decode())
-    mine = await db.prepare(f"select v || ' by {me}' from t where id = $1")
-    say(me, "prepared", [await mine.fetchval(me * 1000 + number) for number in range(20)])
-    values = await db.fetchrow("select $1::int[], $2::jsonb, $3::interval, $4::numeric", [1, 2], "{}", None, None)
-    say(me, "binary", [str(value) for value in values])
-    await db.close()
-
-
-async def set_(_: httpx.AsyncClient, me: int) -> None:
-    db = await asyncpg_alone(me)
-    await db.execute(f"set statement_timeout to {10000 + me}")
-    await db.execute("select set_config('search_path', $1, false)", f"of_{me}, public")
-    await db.execute("begin; set lock_timeout to 77; rollback")
-    await barrier.wait()
-    names = "current_setting('statement_timeout'), current_setting('search_path'), current_setting('lock_timeout')"
-    seen = {str(tuple(await db.fetchrow(f"select {names}"))) for _ in range(30)}
-    say(me, "set", sorted(seen))
-    await db.execute("reset statement_timeout")
-    await db.execute("reset all")
-    say(me, "reset", str(tuple(await db.fetchrow(f"select {names}"))))
-    await db.close()
-
-
-async def listen(_: httpx.AsyncClient, me: int) -> None:
-    db = await asyncpg_alone(me)
-    heard: set[str] = set()
-    everything = asyncio.Event()
-
-    def hear(_connection, _pid, channel, payload) -> None:
-        heard.add(f"{channel}: {payload}")
-        if len(heard) == CLIENTS + 1:
-            everything.set()
-
-    await db.add_listener("everyone", hear)
-    await db.add_listener(f"mine_{me}", hear)
-    await barrier.wait()
-    await db.execute("select pg_notify('everyone', $1)", f"from {me}")
-    await db.execute(f"notify mine_{me}, 'to me'")
-    async with asyncio.timeout(20):
-        await everything.wait()
-    say(me, "heard", sorted(heard))
-    await db.remove_listener("everyone", hear)
-    await db.remove_listener(f"mine_{me}", hear)
-    say(me, "still", await db.fetchval("select 'alive'"))
-    await db.close()
-
-
-barrier: asyncio.Barrier
-
-
 async def main() -> None:
-    global barrier
-    barrier = asyncio.Barrier(CLIENTS)
-    play = {"everyday": everyday, "copy": copy, "set": set_, "listen": listen}[PART]
+    play = {"everyday": everyday}[PART]
     transport = httpx.ASGITransport(app)
     async with lifespan(app), httpx.AsyncClient(transport=transport, base_url="http://service", timeout=40) as web:
         await asyncio.gather(*(play(web, me) for me in range(1, CLIENTS + 1)))

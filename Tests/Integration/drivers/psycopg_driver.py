@@ -17,7 +17,7 @@ from uuid import UUID
 
 import psycopg
 from playing import ADD, CLIENTS, INSERT, IS_SLEEPING, LOGIN, WAIT_SECONDS, barrier, cancel, everything_of, hold, key
-from playing import listen, one_sleeps, parametrised, play, rows, run, say, set_, sqlstate, state_of, transactions
+from playing import listen, one_sleeps, parametrised, play, rows, run, say, set_, sqlstate, transactions
 from psycopg.types.json import Jsonb
 from psycopg.types.range import Range
 
