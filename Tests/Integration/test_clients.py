@@ -10,8 +10,6 @@ import threading
 import asyncpg
 import psycopg
 import pytest
-import sqlalchemy
-from sqlalchemy.ext.asyncio import create_async_engine
 
 from postgres import PASSWORD, binary
 
@@ -204,49 +202,6 @@ def test_pgbench_prepared_in_session_mode(weir_factory, bench, postgres):
     assert "number of transactions actually processed: 1600/1600" in output, output
 
 
-@pytest.fixture
-def small(weir_factory):
-    """A Weir in transaction mode with fewer servers than any of these tests has clients."""
-    return weir_factory(default_pool_size=2)
-
-
-@pytest.mark.every_backend
-def test_asyncpg_in_transaction_mode(small, table):
-    """With its statement cache, and with what it resets between two uses."""
-
-    async def main():
-        pool = await asyncpg.create_pool(
-            host="127.0.0.1",
-            port=small.port,
-            user="app",
-            database="app",
-            password=PASSWORD,
-            ssl=False,
-            min_size=8,
-            max_size=8,
-        )
-
-        async def one(number: int):
-            async with pool.acquire() as connection:
-                async with connection.transaction():
-                    await connection.execute("insert into t values ($1, $2)", number, "x")
-                    assert await connection.fetchval("select id from t where id = $1", number) == number
-                with pytest.raises(asyncpg.UniqueViolationError):
-                    await connection.execute("insert into t values ($1, $2)", number, "again")
-                async with connection.transaction():
-                    rows = [row[0] async for row in connection.cursor("select generate_series(1, $1::int)", 60)]
-                assert rows == list(range(1, 61))
-                await connection.executemany(
-                    "insert into t values ($1, $2)", [(1000 * number + 1000 + more, "y") for more in range(5)]
-                )
-                return await connection.fetchval("select id from t where id = $1", number)
-
-        assert await asyncio.gather(*(one(n) for n in range(50))) == list(range(50))
-        await pool.close()
-
-    asyncio.run(main())
-
-
 def test_asyncpg_in_session_mode(weir_factory, table):
     weir = weir_factory(pool_mode="session", default_pool_size=3)
 
@@ -270,38 +225,3 @@ def test_asyncpg_in_session_mode(weir_factory, table):
         await pool.close()
 
     asyncio.run(main())
-
-
-def test_sqlalchemy_with_asyncpg(small, table):
-    async def main():
-        engine = create_async_engine(
-            small.url("postgresql+asyncpg"),
-            pool_size=10,
-            connect_args={"ssl": False},
-        )
-
-        async def one(number: int):
-            async with engine.begin() as connection:
-                await connection.execute(sqlalchemy.text("insert into t values (:i, :v)"), {"i": number, "v": "x"})
-            async with engine.connect() as connection:
-                return (
-                    await connection.execute(sqlalchemy.text("select id from t where id = :i"), {"i": number})
-                ).scalar()
-
-        assert await asyncio.gather(*(one(n) for n in range(40))) == list(range(40))
-        await engine.dispose()
-
-    asyncio.run(main())
-
-
-def test_sqlalchemy_with_psycopg(small, table):
-    engine = sqlalchemy.create_engine(small.url("postgresql+psycopg"))
-    insert = sqlalchemy.text("insert into t values (:i, 'x')")
-    for start in range(0, 40, 10):
-        with engine.begin() as connection, engine.connect() as other:
-            for number in range(start, start + 10):
-                connection.execute(insert, {"i": number})
-            other.execute(sqlalchemy.text("select 1"))
-    with engine.connect() as connection:
-        assert connection.execute(sqlalchemy.text("select count(*) from t")).scalar() == 40
-    engine.dispose()
