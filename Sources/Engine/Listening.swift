@@ -132,7 +132,10 @@ extension Worker {
 
     /// A graceful shutdown: no new clients, but the Unix socket stays for the console.
     mutating func closeTCPListeners() {
-        for listener in listeners where !listener.isUnix { loop.close(listener.socket, flushing: false) }
-        listeners.removeAll { !$0.isUnix }
+        // Their places stay: what comes from the others names those.
+        for index in listeners.indices where !listeners[index].isUnix {
+            loop.close(listeners[index].socket, flushing: false)
+            listeners[index].socket = .none
+        }
     }
 }

@@ -8,6 +8,7 @@ import threading
 import pytest
 
 import wire
+from postgres import PASSWORD
 from waiting import wait_until
 from wire import query
 
@@ -41,6 +42,21 @@ def test_sigterm_waits_for_the_clients(weir):
     client.terminate()
     assert weir.wait_for_exit() == 0
     assert "client connections dropped, exiting" in weir.log()
+
+
+@pytest.mark.every_backend
+def test_the_console_can_be_reached_by_the_unix_socket_during_a_shutdown(weir):
+    client = weir.connect()
+    client.value("select 1")
+    weir.signal(signal.SIGTERM)
+    weir.wait_for_log("got SIGTERM, shutting down, waiting for all clients disconnect")
+    with weir.raw_unix() as console:
+        console.login("admin", "pgbouncer", PASSWORD)
+        assert [row["database"] for row in console.query("SHOW POOLS").dictionaries if row["user"] == "app"] == ["app"]
+    with weir.raw_unix() as late, pytest.raises(wire.ServerError) as raised:
+        late.login("app", "app")
+    assert raised.value.sqlstate == "57P01"
+    assert client.value("select 2") == 2
 
 
 def test_a_second_sigterm_ends_at_once(weir):
