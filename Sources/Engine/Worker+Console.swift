@@ -17,6 +17,8 @@ final class ConsoleLink {
     var session: ConsoleSession
     var received: [UInt8] = []
     var command: ConsoleCommand?
+    /// Numbers its commands: one that was cancelled may still be at work when the next one is.
+    var commandNumber: UInt64 = 0
 
     init(role: ConsoleRole) { session = ConsoleSession(role: role) }
 }
@@ -112,7 +114,9 @@ extension Worker {
 
     private mutating func run(_ index: UInt32, _ link: ConsoleLink, _ command: ConsoleCommand) {
         link.command = command
-        let requester = CellAddress(worker: number, index: index, generation: clients[index].pointee.generation)
+        link.commandNumber += 1
+        let requester = CellAddress(
+            worker: number, index: index, generation: clients[index].pointee.generation, command: link.commandNumber)
         switch command {
         case .show(let topic): show(index, topic, requester)
         case .pause(let database): pause(index, database, requester)
@@ -239,7 +243,8 @@ extension Worker {
     /// Every worker has done its part of a job that a console client here asked for.
     mutating func controlDone(_ job: ControlJob) {
         guard let requester = job.requester, clients.isLive(requester.index, generation: requester.generation),
-            let command = clients[requester.index].pointee.console?.command
+            let link = clients[requester.index].pointee.console, link.commandNumber == requester.command,
+            let command = link.command
         else { return }
         let report = job.report.withLock { $0 }
         if let failure = report.failure { return finish(requester.index, .failure(failure)) }

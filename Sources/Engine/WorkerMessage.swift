@@ -12,6 +12,8 @@ struct CellAddress: Sendable {
     var worker: Int
     var index: UInt32
     var generation: UInt32
+    /// Of a console client: which of its commands is meant.
+    var command: UInt64 = 0
 }
 
 /// A server connection on its way from one worker to another. Its permit goes with it.

@@ -53,6 +53,22 @@ def test_pause_twice_and_resume_twice_are_errors(weir):
         assert "not paused/suspended" in console.exchange(query("RESUME")).errors[0].message
 
 
+@pytest.mark.every_backend
+def test_the_end_of_a_cancelled_pause_is_not_taken_for_that_of_the_next(weir):
+    busy, other = weir.connect(), weir.connect(database="second")
+    for client in busy, other:
+        client.query("begin")
+    console = background(weir, "PAUSE app")
+    wait_until(lambda: weir.show("DATABASES", name="app")[0]["paused"] == 1, "the pause has begun")
+    console.cancel()
+    assert [error.sqlstate for error in console.result().errors] == ["57014"]
+    console.send(query("PAUSE second"))
+    assert console.is_silent(0.5)
+    other.query("commit")
+    assert console.result().tags == ["PAUSE"]
+    assert busy.query("commit").status == "I"
+
+
 def test_a_login_works_while_paused(weir):
     weir.connect().value("select 1")
     weir.admin("PAUSE")
