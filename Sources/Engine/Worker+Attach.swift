@@ -157,6 +157,8 @@ extension Worker {
         client.pointee.transactionAt = 0
         client.pointee.activeAt = now
         if loop.isBlocked(client.pointee.socket) { loop.startReceiving(server.pointee.socket) }
+        // It was not read if its server did not read, whose socket can no longer tell.
+        resumeReceiving(client: clientIndex)
     }
 
     /// A server owes nothing and has no client: the next one gets it, unless it has to be closed or cleaned.

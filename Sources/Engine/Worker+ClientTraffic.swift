@@ -278,6 +278,7 @@ extension Worker {
         var writer = MessageWriter()
         client.pointee.responder.received(tag: frame.tag, payload: payload, refusal: refusal, into: &writer)
         if !writer.bytes.isEmpty { sendToClient(index, writer) }
+        answeredWithoutServer(index)
         client.pointee.activeAt = now
         return .answered(frame.end)
     }
@@ -302,9 +303,17 @@ extension Worker {
         if server >= 0 { loop.stopReceiving(servers[UInt32(server)].pointee.socket) }
     }
 
+    /// A reply of ours was sent to a client. One that takes none is not read until it does: no server that is not read
+    /// holds it up, and its replies would fill all buffers.
+    @inline(__always)
+    mutating func answeredWithoutServer(_ index: UInt32) {
+        if loop.isBlocked(clients[index].pointee.socket) { stopReceiving(client: index) }
+    }
+
     mutating func clientDrained(_ index: UInt32) {
         let server = clients[index].pointee.server
         if server >= 0 { loop.startReceiving(servers[UInt32(server)].pointee.socket) }
+        resumeReceiving(client: index)
         if clients[index].pointee.notifications != nil { deliverNotifications(index) }
     }
 }

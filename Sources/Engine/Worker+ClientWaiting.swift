@@ -52,9 +52,14 @@ extension Worker {
         loop.stopReceiving(client.pointee.socket)
     }
 
+    /// Receives again what a client sends, unless something still speaks against it: the client waits, or it or its
+    /// server does not take what is sent to it.
     mutating func resumeReceiving(client index: UInt32) {
         let client = clients[index]
-        guard client.pointee.isReceivingStopped else { return }
+        guard client.pointee.isReceivingStopped, client.pointee.wait == .none, !loop.isBlocked(client.pointee.socket)
+        else { return }
+        let server = client.pointee.server
+        if server >= 0, loop.isBlocked(servers[UInt32(server)].pointee.socket) { return }
         client.pointee.isReceivingStopped = false
         loop.startReceiving(client.pointee.socket)
     }
@@ -73,8 +78,7 @@ extension Worker {
             resume(index, generation, first)
             for piece in more { resume(index, generation, piece) }
         }
-        guard clients.isLive(index, generation: generation) else { return }
-        if clients[index].pointee.wait == .none { resumeReceiving(client: index) }
+        if clients.isLive(index, generation: generation) { resumeReceiving(client: index) }
     }
 
     private mutating func resume(_ index: UInt32, _ generation: UInt32, _ piece: HeldBytes) {

@@ -92,6 +92,7 @@ extension Worker {
         if !step.reply.isEmpty {
             let socket = clients[index].pointee.socket
             step.reply.withUnsafeBytes { loop.send(socket, copying: $0) }
+            answeredWithoutServer(index)
         }
         switch step.next {
         case .proceed: return

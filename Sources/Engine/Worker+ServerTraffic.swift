@@ -332,6 +332,6 @@ extension Worker {
 
     mutating func serverDrained(_ index: UInt32) {
         let client = servers[index].pointee.client
-        if client >= 0, clients[UInt32(client)].pointee.wait == .none { resumeReceiving(client: UInt32(client)) }
+        if client >= 0 { resumeReceiving(client: UInt32(client)) }
     }
 }

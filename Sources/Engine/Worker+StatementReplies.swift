@@ -37,6 +37,7 @@ extension Worker {
         let message: (UInt8, UInt8, UInt8, UInt8, UInt8) = (tag, 0, 0, 0, 4)
         let socket = clients[index].pointee.socket
         withUnsafeBytes(of: message) { loop.send(socket, copying: $0) }
+        answeredWithoutServer(index)
     }
 
     /// The server refused a message of a batch and skips the rest: what was to be prepared is not.

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 
 import wire
+from fakeserver import answer, error, ready
+from waiting import send_until_blocked
 from wire import bind, execute, message, parse, query, sync
 
 DONE = message("c")
@@ -97,6 +101,31 @@ def test_copy_data_after_the_copy_failed_is_thrown_away(weir_factory, table):
     client.send(data((1, "even later")) + DONE)
     assert client.value("select 3") == 3
     assert other.value("select count(*) from t") == 0
+
+
+@pytest.mark.every_backend
+def test_a_client_whose_server_did_not_read_is_read_again_after_the_error_of_its_copy(weir_factory, fake):
+    """The server's error comes while it does not read, between two messages of the client."""
+    client = weir_factory(databases={"app": f"host=127.0.0.1 port={fake.port}"}).connect()
+    client.send(query("copy t from stdin"))
+    session = fake.session()
+    session.expect("Q")
+    session.send(message("G", b"\0\0\0"))
+    assert client.read().type == "G"
+    # Whatever Weir reads at once ends with a message.
+    piece = message("d", b"x" * 4091)
+    sent = send_until_blocked(client.socket, piece * 16, 1 << 30)
+    session.send(error("22P02", "wrong") + ready())
+    assert client.result().errors[0].sqlstate == "22P02"
+    with ThreadPoolExecutor() as threads:
+        rest = threads.submit(client.send, piece[sent % 4096 :] * bool(sent % 4096) + DONE + query("select 1"))
+        while (request := session.read()) != wire.Message("Q", b"select 1\0"):
+            # Weir asks whether the server is fit for the next client, since it had not read everything.
+            if request.type == "Q":
+                session.send(message("I") + ready())
+        session.send(answer("1"))
+        assert client.result().value == "1"
+        rest.result()
 
 
 def test_the_error_of_a_copy_frees_the_server_though_the_client_is_silent(weir_factory, table):

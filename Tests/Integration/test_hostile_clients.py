@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import struct
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from waiting import wait_until
-from wire import bind, error_fields, execute, extended, message, parse, query, sync
+from waiting import send_until_blocked, wait_until
+from wire import bind, close, error_fields, execute, extended, message, parse, query, sync
 
 pytestmark = pytest.mark.every_backend
 
+FLOOD_BYTES_MAX = 100 << 20
 UNREADABLE_LISTEN = message("Q", b'listen "\xff"\0')
 
 
@@ -94,6 +96,27 @@ def test_a_flush_with_a_body_is_refused_before_a_server_sees_it(weir_factory, bo
     assert client.is_closed_by_peer()
     for turn in range(3):
         assert other.value(f"select {turn}") == turn
+
+
+@pytest.mark.parametrize("where", ["without a server", "in a transaction", "on the console"])
+def test_a_client_that_takes_no_replies_is_not_read_for_ever(weir_factory, where):
+    """PostgreSQL does not read it either; its replies would fill the memory of all."""
+    weir = weir_factory()
+    client = weir.console() if where == "on the console" else weir.connect()
+    one, reply = sync(), message("Z", b"I")
+    if where == "in a transaction":
+        client.query("begin")
+        one, reply = close(name="unknown"), message("3")
+    sent = send_until_blocked(client.socket, one * 10_000, FLOOD_BYTES_MAX)
+    assert sent < FLOOD_BYTES_MAX
+    assert weir.connect().value("select 1") == 1
+    # Every message gets its reply, in the end.
+    replies = (sent + len(one) - 1) // len(one)
+    with ThreadPoolExecutor() as threads:
+        rest = threads.submit(client.send, one[sent % len(one) :] if sent % len(one) else b"")
+        assert client.read_exactly(replies * len(reply)) == reply * replies
+        rest.result()
+    assert client.exchange(sync()).types == "Z"
 
 
 def test_half_a_message_that_keeps_a_server_counts_as_a_query(weir_factory):

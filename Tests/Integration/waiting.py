@@ -6,6 +6,7 @@ condition it needs, and a condition that never comes fails with words that say w
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable
 from typing import TypeVar
@@ -23,6 +24,20 @@ def wait_until(condition: Callable[[], Value], what: str, timeout: float = 15, e
         if time.monotonic() > deadline:
             raise AssertionError(f"waited {timeout} s in vain: {what} (last seen: {value!r})")
         time.sleep(every)
+
+
+def send_until_blocked(socket: socket.socket, data: bytes, bytes_max: int, seconds: float = 0.5) -> int:
+    """Sends `data` again and again until the peer takes nothing for so long; how many bytes it has taken."""
+    before, sent = socket.gettimeout(), 0
+    socket.settimeout(seconds)
+    try:
+        while sent < bytes_max:
+            sent += socket.send(data[sent % len(data) :])
+    except TimeoutError:
+        pass
+    finally:
+        socket.settimeout(before)
+    return sent
 
 
 def stays_true(condition: Callable[[], bool], what: str, seconds: float, every: float = 0.02) -> None:
