@@ -7,7 +7,8 @@ import pytest
 import wire
 from faultproxy import FaultProxy
 from postgres import free_port
-from waiting import Stopwatch
+from waiting import Stopwatch, wait_until
+from wire import query
 
 
 @pytest.fixture
@@ -62,6 +63,22 @@ def test_a_name_that_does_not_exist_is_told(weir_factory):
     assert raised.value.sqlstate == "08001"
     weir.wait_for_log("server DNS lookup failed")
     assert weir.connect().value("select 1") == 1
+
+
+@pytest.mark.every_backend
+def test_a_client_is_told_each_time_that_its_server_has_no_address_any_more(weir_factory):
+    """While the name is known not to exist an attempt fails at once, before the client has begun to wait."""
+    weir = weir_factory(server_login_retry=0.1)
+    client = weir.connect()
+    assert client.value("select 1") == 1
+    weir.databases["app"] = "host=no-such-host.invalid port=5432"
+    weir.reload()
+
+    def attempts() -> int:
+        assert [error.sqlstate for error in client.exchange(query("select 2")).errors] == ["08001"]
+        return weir.log().count("server login failed")
+
+    wait_until(lambda: attempts() >= 4, "several attempts have failed")
 
 
 def test_other_clients_are_served_while_a_name_is_looked_up(weir_factory):
