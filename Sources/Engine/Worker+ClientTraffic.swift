@@ -114,10 +114,13 @@ extension Worker {
         let endsMessage = !client.pointee.framer.isAtBoundary
         var offset = from
         var run = from
+        var served = from
         while offset < end {
             if client.pointee.server < 0 {
                 switch beginMessage(index, buffer, bytes, from: offset, end: end) {
-                case .attached: run = offset
+                case .attached:
+                    run = offset
+                    served = offset
                 case .answered(let next):
                     offset = next
                     run = next
@@ -192,7 +195,7 @@ extension Worker {
         }
         if offset > run { flush(UInt32(client.pointee.server), buffer, run: run, offset: offset) }
         if endsMessage { lendServer(of: index) }
-        if isFirst, client.pointee.statementUse == .uses { keepForRetry(index, buffer, from: from, end: end) }
+        if isFirst, client.pointee.statementUse == .uses { keepForRetry(index, buffer, from: served, end: end) }
         return end
     }
 

@@ -15,7 +15,8 @@ import Reactor
 import Wire
 
 extension Worker {
-    /// Keeps a batch that was just passed on whole, and is all that its server owes.
+    /// Keeps a batch that was just passed on whole, and is all that its server owes. What was answered without a server
+    /// is none of it.
     mutating func keepForRetry(_ index: UInt32, _ buffer: BufferID, from: Int, end: Int) {
         let client = clients[index]
         guard client.pointee.server >= 0, client.pointee.framer.isAtBoundary, client.pointee.retry.isNone else {
@@ -49,13 +50,25 @@ extension Worker {
             && error.message == "cached plan must not change result type"
     }
 
-    /// Whether the batch that has failed can be sent again.
+    /// Whether the batch that has failed can be sent again. Then the client waits for its answer.
     func canRetry(_ index: UInt32) -> Bool {
         let server = servers[index]
         guard server.pointee.client >= 0 else { return false }
         let batch = clients[UInt32(server.pointee.client)].pointee.retry
         return !batch.isNone && server.pointee.owed.clientRequestCount == 1 && !server.pointee.owed.isBatchOpen
-            && asksForResults(batch)
+            && asksForResults(batch) && holdBehindRetry(server)
+    }
+
+    /// What the client sends from now on comes behind the batch that is sent again; false when it has begun already.
+    private func holdBehindRetry(_ server: UnsafeMutablePointer<Server>) -> Bool {
+        let client = clients[UInt32(server.pointee.client)]
+        guard client.pointee.framer.isAtBoundary, client.pointee.gather.isEmpty else { return false }
+        switch client.pointee.wait {
+        case .none: client.pointee.wait = .answers
+        case .answers: break
+        case .server, .settings, .listener: return false
+        }
+        return true
     }
 
     /// Whether a client asks in its batch what each portal returns that it executes. One that does not goes by what it

@@ -222,7 +222,8 @@ extension Worker {
     private mutating func pass(_ server: UnsafeMutablePointer<Server>, _ buffer: BufferID, run: Int, end: Int) {
         guard end > run else { return }
         let client = clients[UInt32(server.pointee.client)]
-        if !client.pointee.retry.isNone { dropRetry(client) }
+        // A ParameterStatus behind the error that is kept back is no part of the reply.
+        if !client.pointee.retry.isNone, !server.pointee.isRetrying { dropRetry(client) }
         let socket = client.pointee.socket
         loop.send(socket, buffer: buffer, offset: run, count: end - run)
     }

@@ -5,8 +5,13 @@ from __future__ import annotations
 import psycopg
 import pytest
 
-from wire import bind, describe, execute, parse, sync
+import wire
+from fakeserver import FakeServer, Session, complete, error, ready
+from waiting import wait_until
+from wire import bind, describe, execute, message, parse, query, sync
 
+STALE = error("0A000", "cached plan must not change result type")
+BATCH = bind(name="a") + describe("P") + execute() + sync()
 TEXT = "select * from changing"
 
 
@@ -128,3 +133,72 @@ def test_outside_of_a_transaction_too_the_error_is_the_clients_that_does_not_ask
         assert [error.sqlstate for error in result.errors] == ["0A000"] and result.rows == []
         assert described(client, after) == wanted
         assert len(client.exchange(bind(name=after) + execute() + sync()).rows[0]) == wanted
+
+
+@pytest.mark.every_backend
+def test_a_sync_that_needed_no_server_is_answered_once(weir_factory, changing):
+    client = weir_factory(default_pool_size=1).connect()
+    client.exchange(parse(TEXT, "a") + sync())
+    assert client.exchange(BATCH).types == "2TDCZ"
+    changing()
+    client.send(sync() + BATCH)
+    assert [client.result().types for _ in range(2)] == ["Z", "2TDCZ"]
+    assert client.value("select 7") == 7
+
+
+@pytest.fixture
+def fake_weir(weir_factory, fake):
+    return weir_factory(databases={"app": f"host=127.0.0.1 port={fake.port}"}, default_pool_size=1)
+
+
+def received(weir) -> int:
+    return weir.show("STATS_TOTALS", database="app")[0]["bytes_received"]
+
+
+def send_batch(client: wire.Connection, fake: FakeServer) -> Session:
+    """A batch that uses a statement of an earlier one has come to the server, which has not answered."""
+    client.send(parse("select 1", "a") + sync())
+    session = fake.session()
+    session.expect("PS")
+    session.send(message("1") + ready())
+    client.result()
+    client.send(BATCH)
+    session.expect("BDES")
+    return session
+
+
+@pytest.mark.every_backend
+def test_what_is_sent_behind_a_batch_is_answered_behind_it_when_it_is_sent_again(fake_weir, fake):
+    """PostgreSQL sends its error at once, and ReadyForQuery when it has read the Sync."""
+    client = fake_weir.connect()
+    session = send_batch(client, fake)
+    session.send(STALE + wire.message("S", b"DateStyle\0ISO\0"))
+    # It was read with the error before it.
+    assert client.read().type == "S"
+    client.send(query("select 'second'"))
+    # It must not have come before this is answered.
+    assert session.is_silent(0.2)
+    session.send(ready())
+    assert b"DEALLOCATE ALL" in session.expect("Q")[0].body
+    session.expect("PBDES")
+    session.send(complete("DEALLOCATE ALL") + ready() + message("1") + message("2") + message("n") + complete("FIRST") + ready())
+    assert client.result().tags == ["FIRST"]
+    session.expect("Q")
+    session.send(complete("SECOND") + ready())
+    assert client.result().tags == ["SECOND"]
+
+
+@pytest.mark.every_backend
+def test_a_batch_behind_which_half_a_message_has_come_is_not_sent_again(fake_weir, fake):
+    client = fake_weir.connect()
+    session = send_batch(client, fake)
+    second = query("select 'second'")
+    before = received(fake_weir)
+    client.send(second[:3])
+    wait_until(lambda: received(fake_weir) == before + 3, "Weir has read it")
+    session.send(STALE + ready())
+    assert [error.sqlstate for error in client.result().errors] == ["0A000"]
+    client.send(second[3:])
+    session.expect("Q")
+    session.send(complete("SECOND") + ready())
+    assert client.result().tags == ["SECOND"]
