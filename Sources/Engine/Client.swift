@@ -141,8 +141,8 @@ struct Client: ~Copyable {
     var gatherWanted: Int32 = Int32(MessageFramer.headerBytes)
     /// The names that it gave to prepared statements.
     var statements = ClientStatements()
-    /// Its unnamed statement, if it may still use that: it was prepared, and not bound at once.
-    var unnamedStatement: StatementID?
+    /// Its unnamed statement, where that is kept.
+    var unnamedStatement = UnnamedStatement()
     /// The number of its unnamed statement, kept or not; 0 when it has none.
     var unnamedNumber: UInt64 = 0
     var cancelKey = CancelKey.none

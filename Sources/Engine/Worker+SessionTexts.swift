@@ -188,14 +188,18 @@ extension Worker {
     }
 
     /// Notes what executing a prepared statement may do, and whether it is to be looked at each time.
-    mutating func noteEffects(of id: StatementID, _ index: UInt32, _ serverIndex: UInt32) -> TextVerdict {
-        let body = statements.body(id)
-        guard let end = firstNUL(in: body) else { return .pass }
+    ///
+    /// - Parameter body: what follows the name in its Parse.
+    mutating func noteEffects(
+        ofBody body: UnsafeRawBufferPointer, _ index: UInt32, _ serverIndex: UInt32
+    ) -> (StatementEffect, TextVerdict) {
+        guard let end = firstNUL(in: body) else { return (.none, .pass) }
         let text = UnsafeRawBufferPointer(rebasing: body[..<end])
-        let found = effects(of: text, on: serverIndex)
-        statements.setEffect(id, found == nil && !mayUndoChanges(text) ? .none : .some)
-        guard let found else { return .pass }
-        return noteEffects(found, index, serverIndex)
+        if isSurelyPlainStatement(text) { return (.none, .pass) }
+        guard let found = effects(of: text, on: serverIndex) else {
+            return (mayUndoChanges(text) ? .some : .none, .pass)
+        }
+        return (.some, noteEffects(found, index, serverIndex))
     }
 
     /// Whether what a text does depends on what was done before it.

@@ -158,7 +158,8 @@ extension Worker {
     mutating func dropStatements(ofClient index: UInt32) {
         let client = clients[index]
         client.pointee.statements.removeAll { statements.release($0) }
-        forgetUnnamed(index)
+        unnamedBytes -= client.pointee.unnamedStatement.bytes
+        client.pointee.unnamedStatement = UnnamedStatement()
     }
 
     mutating func dropStatements(ofServer index: UInt32) {

@@ -204,7 +204,17 @@ extension Worker {
         run: Int, offset: Int
     ) -> BatchOutcome? {
         if statements.effect(id) == .none { return nil }
-        switch noteEffects(of: id, index, serverIndex) {
+        let (effect, verdict) = noteEffects(ofBody: statements.body(id), index, serverIndex)
+        statements.setEffect(id, effect)
+        return outcomeOfUse(verdict, index, serverIndex, frame, buffer, isWhole, run: run, offset: offset)
+    }
+
+    /// What becomes of the Bind of a statement that does something to the session; nil when it is passed on.
+    mutating func outcomeOfUse(
+        _ verdict: TextVerdict, _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame, _ buffer: BufferID,
+        _ isWhole: Bool, run: Int, offset: Int
+    ) -> BatchOutcome? {
+        switch verdict {
         case .pass: return nil
         case .waits: return .waits(.listener)
         case .refused(let error):

@@ -8,8 +8,8 @@
 // statement is, and a client's that its server does not have is prepared there in the same write, under no name: the
 // plan is what it would be without Weir. A server's unnamed statement is never used for a client that did not prepare it.
 //
-// A statement that is bound right behind its Parse is used up, as nearly all are: its text is not kept. To know that,
-// the header of the message behind a Parse must have come.
+// What a statement does to the session is noted with its Parse, and with every Bind but one right behind that. To know
+// it, the header of the message behind a Parse must have come.
 
 import Configuration
 import Console
@@ -72,9 +72,13 @@ extension Worker {
         server.pointee.owed.sent(.parse, .client)
         newUnnamed(index, serverIndex)
         if next != FrontendTag.bind { server.pointee.effects?.mayNotBeExecuted() }
-        // One that does something to the session is kept: it may be bound again, and does so again.
-        guard let payload, next != FrontendTag.bind || server.pointee.effects != nil else { return }
-        client.pointee.unnamedStatement = statements.intern(UnsafeRawBufferPointer(rebasing: payload.dropFirst()))
+        guard let payload else { return }
+        let before = client.pointee.unnamedStatement.bytes
+        client.pointee.unnamedStatement.keep(
+            UnsafeRawBufferPointer(rebasing: payload.dropFirst()),
+            isFresh: next == FrontendTag.bind && server.pointee.effects == nil,
+            bytesMax: Self.statementBytesMax - statements.bytes - unnamedBytes + before)
+        unnamedBytes += client.pointee.unnamedStatement.bytes - before
     }
 
     /// A Bind or Describe of the unnamed statement.
@@ -84,8 +88,8 @@ extension Worker {
     ) -> BatchOutcome {
         let client = clients[index]
         let server = servers[serverIndex]
-        if message == .bind, let id = client.pointee.unnamedStatement,
-            let outcome = noteUse(id, index, serverIndex, frame, buffer, isWhole, run: run, offset: offset)
+        if message == .bind,
+            let outcome = noteUnnamedUse(index, serverIndex, frame, buffer, isWhole, run: run, offset: offset)
         {
             return outcome
         }
@@ -95,15 +99,34 @@ extension Worker {
             return .pass
         }
         flush(serverIndex, buffer, run: run, offset: offset)
-        guard let id = client.pointee.unnamedStatement else {
+        guard number != 0, let body = client.pointee.unnamedStatement.body else {
             client.pointee.dropsMessage = !isWhole
             return refuse(serverIndex, frame, noUnnamedStatement)
         }
         server.pointee.unnamedNumber = number
         server.pointee.requestsBeforeUnnamed = server.pointee.owed.clientRequestsAhead
-        sendUnnamed(serverIndex, id)
+        sendUnnamed(serverIndex, body)
         server.pointee.owed.sent(message, .client)
         return .rewritten(next: offset)
+    }
+
+    /// Notes what the unnamed statement does to the session when it is executed; nil when it may be.
+    @inline(__always)
+    private mutating func noteUnnamedUse(
+        _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame, _ buffer: BufferID, _ isWhole: Bool, run: Int,
+        offset: Int
+    ) -> BatchOutcome? {
+        let client = clients[index]
+        if client.pointee.unnamedStatement.isFresh {
+            client.pointee.unnamedStatement.isFresh = false
+            return nil
+        }
+        guard client.pointee.unnamedStatement.effect != .none, let body = client.pointee.unnamedStatement.body else {
+            return nil
+        }
+        let (effect, verdict) = noteEffects(ofBody: body, index, serverIndex)
+        client.pointee.unnamedStatement.effect = effect
+        return outcomeOfUse(verdict, index, serverIndex, frame, buffer, isWhole, run: run, offset: offset)
     }
 
     /// A Close of the unnamed statement leaves the server without one, whosever it was.
@@ -128,16 +151,15 @@ extension Worker {
     mutating func forgetUnnamed(_ index: UInt32) {
         let client = clients[index]
         client.pointee.unnamedNumber = 0
-        guard let id = client.pointee.unnamedStatement else { return }
-        client.pointee.unnamedStatement = nil
-        statements.release(id)
+        let before = client.pointee.unnamedStatement.bytes
+        client.pointee.unnamedStatement.forget()
+        unnamedBytes += client.pointee.unnamedStatement.bytes - before
     }
 
-    private mutating func sendUnnamed(_ serverIndex: UInt32, _ id: StatementID) {
+    private mutating func sendUnnamed(_ serverIndex: UInt32, _ body: UnsafeRawBufferPointer) {
         let server = servers[serverIndex]
         server.pointee.owed.sent(.parse, .statement)
         pools[UInt32(server.pointee.pool)].pointee.totals.serverParses &+= 1
-        let body = statements.body(id)
         // The length counts itself and the NUL of the empty name.
         let length = UInt32(truncatingIfNeeded: 4 + 1 + body.count)
         let start = (

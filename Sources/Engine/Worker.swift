@@ -119,6 +119,8 @@ struct Worker: ~Copyable {
     var lastUnnamedNumber: UInt64 = 0
     /// Grows when a statement's results turn out to have changed: what is prepared from then on is another statement.
     var statementGeneration: UInt64 = 0
+    /// The memory of all clients' unnamed statements.
+    var unnamedBytes = 0
     var randomState = SystemRandomNumberGenerator()
 
     init(shared: Shared, number: Int, loop: consuming EventLoop, snapshot: ConfigurationSnapshot) {

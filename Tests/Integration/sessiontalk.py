@@ -139,8 +139,9 @@ class Talk:
         if drawn < 0.55:
             return query(";".join(self.fragment(False) for _ in range(self.chance.choice(self.counts))))
         if drawn < 0.62:
-            # Bound in the next exchange. If it were bound in this one too, its client could not bind it again.
-            return parse(self.fragment()) + sync() + self.run("") + sync()
+            # Bound in the next exchange, and perhaps in this one too.
+            run = self.run("") if self.chance.random() < 0.5 else b""
+            return parse(self.fragment()) + run + sync() + self.run("") + sync()
         count = self.chance.choice(self.counts)
         return b"".join(self.extended(count == 1) for _ in range(count)) + sync()
 

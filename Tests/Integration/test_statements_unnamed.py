@@ -220,3 +220,49 @@ def test_an_unnamed_statement_behind_a_command_that_closes_the_others_stays(weir
     assert not client.result().errors
     assert client.read().type == "1"
     assert client.exchange(bind() + RUN).rows == [["7"]]
+
+
+@pytest.mark.parametrize("between", ["another client", "another server", "nothing"])
+def test_an_unnamed_statement_that_was_bound_at_once_is_bound_again_later(weir_factory, between):
+    weir = weir_factory(default_pool_size=2)
+    one = weir.connect()
+    result = one.exchange(parse("select $1::text, pg_backend_pid()") + bind("first") + RUN)
+    assert not result.errors
+    process = result.rows[0][1]
+    holders = [weir.connect() for _ in range(2)]
+    if between != "nothing":
+        for holder in holders:
+            holder.query("begin")
+        for holder in holders:
+            if (holder.value("select pg_backend_pid()::text") == process) == (between == "another client"):
+                holder.query("commit")
+    # The statement is there until another takes its place.
+    for value in ("second", "third"):
+        result = one.exchange(bind(value) + RUN)
+        assert not result.errors, result.errors
+        assert result.rows[0][0] == value
+        assert (result.rows[0][1] == process) == (between != "another server")
+    assert one.exchange(describe("S") + sync()).types == "tTZ"
+
+
+@pytest.mark.parametrize("size", [10, 5_000, 16_300, 16_384, 40_000, 1_000_000])
+def test_an_unnamed_statement_that_was_bound_at_once_may_be_large(pair, size):
+    """Texts of all sizes in turn: each takes the place of the one before it."""
+    one, two = pair
+    for length in (size, 3, size + 7):
+        assert one.exchange(parse(f"select length('{'x' * length}')") + bind() + RUN).rows == [[str(length)]]
+        two.query("select 1")
+        assert run(one).rows == [[str(length)]]
+
+
+@pytest.mark.parametrize("settings", [{}, {"cache_unnamed_statements": 1}])
+def test_what_an_unnamed_statement_sets_it_sets_again(weir_factory, settings):
+    weir = weir_factory(default_pool_size=1, **settings)
+    one, two = weir.connect(), weir.connect()
+    assert not one.exchange(parse("set work_mem = '5MB'") + bind() + RUN).errors
+    # By a statement with a name, which leaves the unnamed one alone.
+    assert not one.exchange(parse("set work_mem = '6MB'", "six") + bind(name="six") + RUN).errors
+    assert two.value("show work_mem") != "5MB"
+    assert not run(one).errors
+    two.query("select 1")
+    assert one.value("show work_mem") == "5MB"
