@@ -15,6 +15,8 @@ struct NameUnderWay {
     /// What it means, or meant before a Close, which then has a reference of it; nil when it was not known.
     let statement: StatementID?
     let isClose: Bool
+    /// It was not named: a command that closes all closes it.
+    let isImplied: Bool
 }
 
 /// A queue of names; all of them are of one batch, so that what an error discards is its end.
@@ -22,6 +24,7 @@ struct NamesUnderWay {
     private struct Entry {
         let statement: StatementID?
         let isClose: Bool
+        let isImplied: Bool
         /// Where the name ends in `bytes`; it begins where the one before it ends.
         let end: Int
     }
@@ -42,9 +45,15 @@ struct NamesUnderWay {
     /// The names, the oldest first. Makes an array: for what happens seldom.
     var names: [NameUnderWay] { (answered..<entries.count).map { name(at: $0) } }
 
-    mutating func append(_ name: UnsafeRawBufferPointer, _ statement: StatementID?, isClose: Bool) {
+    /// Whether the oldest, or the newest, is one that a command that closes all closes.
+    var beginsImplied: Bool { !isEmpty && entries[answered].isImplied }
+    var endsImplied: Bool { !isEmpty && entries[entries.count - 1].isImplied }
+
+    mutating func append(
+        _ name: UnsafeRawBufferPointer, _ statement: StatementID?, isClose: Bool, isImplied: Bool = false
+    ) {
         bytes.append(contentsOf: name)
-        entries.append(Entry(statement: statement, isClose: isClose, end: bytes.count))
+        entries.append(Entry(statement: statement, isClose: isClose, isImplied: isImplied, end: bytes.count))
     }
 
     /// Takes the oldest away: its message is answered. Returns what it means, and whether it was closed.
@@ -58,6 +67,14 @@ struct NamesUnderWay {
             dropAnswered()
         }
         return (entry.statement, entry.isClose)
+    }
+
+    /// The same, with its name.
+    mutating func takeFirst() -> NameUnderWay? {
+        guard !isEmpty else { return nil }
+        let first = name(at: answered)
+        _ = popFirst()
+        return first
     }
 
     /// Takes the newest away: its message was discarded.
@@ -74,7 +91,8 @@ struct NamesUnderWay {
         let start = index > 0 ? entries[index - 1].end : 0
         let entry = entries[index]
         return NameUnderWay(
-            name: Array(bytes[start..<entry.end]), statement: entry.statement, isClose: entry.isClose)
+            name: Array(bytes[start..<entry.end]), statement: entry.statement, isClose: entry.isClose,
+            isImplied: entry.isImplied)
     }
 
     private mutating func removeAll() {
@@ -90,7 +108,9 @@ struct NamesUnderWay {
         answered = 0
         for index in entries.indices {
             let entry = entries[index]
-            entries[index] = Entry(statement: entry.statement, isClose: entry.isClose, end: entry.end - dropped)
+            entries[index] = Entry(
+                statement: entry.statement, isClose: entry.isClose, isImplied: entry.isImplied,
+                end: entry.end - dropped)
         }
     }
 }

@@ -94,6 +94,10 @@ struct Server: ~Copyable {
     var requestsBeforeUnnamed = 0
     /// The names that the client gave or closed in messages that have not been answered, in their order.
     var namesUnderWay = NamesUnderWay()
+    /// The next Execute carries out a command that closes all statements.
+    var closesAtExecute = false
+    /// The statements that such commands close which have not been answered: those of each.
+    var closing: [[StatementID]] = []
     /// The errors that take the place of the server's, in the order of the messages that stand for them.
     var refusals: [Refusal] = []
     /// A message that ends a reply is only partly there; the reply ends with it.

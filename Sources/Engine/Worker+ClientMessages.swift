@@ -18,6 +18,7 @@ extension Worker {
             if isQueryProtocolForbidden || server.pointee.owed.isFull { return false }
             server.pointee.owed.sentQuery(.client)
             server.pointee.unnamedNumber = 0
+            server.pointee.closesAtExecute = false
             if client.pointee.unnamedNumber != 0 { forgetUnnamed(UInt32(server.pointee.client)) }
             if cachesUnnamed { forgetCached(UInt32(server.pointee.client)) }
             if server.pointee.transactionStatus != TransactionStatus.idle {
@@ -26,6 +27,7 @@ extension Worker {
         case FrontendTag.sync:
             if server.pointee.owed.isFull { return false }
             server.pointee.owed.sentSync()
+            server.pointee.closesAtExecute = false
         case FrontendTag.parse:
             server.pointee.owed.sentBatchMessage()
             pools[UInt32(client.pointee.pool)].pointee.totals.clientParses &+= 1

@@ -239,6 +239,7 @@ extension Worker {
                 || status == TransactionStatus.failed
         else { return closeServer(index, .protocolViolation("bad ReadyForQuery")) }
         server.pointee.transactionStatus = status
+        if !server.pointee.closing.isEmpty, server.pointee.owed.isEmpty { putStatementsBack(index) }
         guard origin == .client else { return ownRequestAnswered(index, origin, status) }
         guard server.pointee.client >= 0 else { return orphanAnswered(index) }
         if server.pointee.isRetrying { return retryBatch(index) }

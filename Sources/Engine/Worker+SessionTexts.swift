@@ -170,6 +170,7 @@ extension Worker {
                 return .refused(tooManyPinned(effects.begins, pool.pointee.maxPinned))
             }
         }
+        if effects.closesStatements { server.pointee.closesAtExecute = true }
         guard !effects.isEmpty else { return .pass }
         if server.pointee.effects?.isFull(for: effects) ?? false { return .refused(tooManyChannelChanges) }
         switch prepareChannels(effects, index) {

@@ -16,7 +16,9 @@ extension Worker {
         let server = servers[index]
         switch server.pointee.owed.received(tag) {
         case .nothing: return
-        case .namedParse: _ = server.pointee.namesUnderWay.popFirst()
+        case .namedParse:
+            if server.pointee.namesUnderWay.beginsImplied { keepOldestNames(server) }
+            _ = server.pointee.namesUnderWay.popFirst()
         case .closedStatement(let statement): statements.release(StatementID(rawValue: statement))
         }
     }
@@ -25,6 +27,7 @@ extension Worker {
     mutating func invent(_ index: UInt32) {
         let server = servers[index]
         while let reply = server.pointee.owed.nextInvention() {
+            if server.pointee.namesUnderWay.beginsImplied { keepOldestNames(server) }
             if let name = server.pointee.namesUnderWay.popFirst(), name.isClose, let closed = name.statement {
                 statements.release(closed)
             }
@@ -48,7 +51,7 @@ extension Worker {
             case .parse(let statement, let isClients):
                 if isClients { undoName(server) }
                 let id = StatementID(rawValue: statement)
-                if server.pointee.statements.remove(id) { statements.release(id) }
+                if server.pointee.statements.remove(id) || forgetClosing(server, id) { statements.release(id) }
             case .inventedParse, .inventedClose: undoName(server)
             case .refusal: if !server.pointee.refusals.isEmpty { server.pointee.refusals.removeFirst() }
             case .unnamedParse:
@@ -59,11 +62,18 @@ extension Worker {
             case .close(let statement): server.pointee.statements.restore(StatementID(rawValue: statement))
             }
         }
+        if !server.pointee.closing.isEmpty { putStatementsBack(index) }
     }
 
     /// The newest message that gave or closed a name was not carried out.
     private mutating func undoName(_ server: UnsafeMutablePointer<Server>) {
-        guard let name = server.pointee.namesUnderWay.popLast() else { return }
+        while server.pointee.namesUnderWay.endsImplied {
+            if let name = server.pointee.namesUnderWay.popLast() { undo(name, server) }
+        }
+        if let name = server.pointee.namesUnderWay.popLast() { undo(name, server) }
+    }
+
+    mutating func undo(_ name: NameUnderWay, _ server: UnsafeMutablePointer<Server>) {
         guard server.pointee.client >= 0 else {
             if name.isClose, let closed = name.statement { statements.release(closed) }
             return
@@ -103,57 +113,6 @@ extension Worker {
         return true
     }
 
-    /// `DISCARD ALL` and `DEALLOCATE ALL` close every statement of the session.
-    mutating func noteCommandComplete(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
-        guard frame.length == 17 || frame.length == 20 else { return }
-        let text = UnsafeRawBufferPointer(
-            start: bytes + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes - 1)
-        guard text.elementsEqual("DISCARD ALL".utf8) || text.elementsEqual("DEALLOCATE ALL".utf8) else { return }
-        let server = servers[index]
-        // What Weir asked for itself it has taken into account when it asked.
-        guard server.pointee.owed.origin != .statement else { return }
-        // What is prepared behind the command may have had no owners but these.
-        let underWay = server.pointee.owed.statementsUnderWay().map { StatementID(rawValue: $0) }
-        for id in underWay { statements.retain(id) }
-        if server.pointee.client >= 0, server.pointee.owed.origin == .client {
-            dropNames(ofClient: UInt32(server.pointee.client))
-            keepNamesUnderWay(server)
-        }
-        server.pointee.statements.removeAll { statements.release($0) }
-        for id in underWay {
-            if server.pointee.statements.contains(id) {
-                statements.release(id)
-            } else {
-                _ = server.pointee.statements.insert(id, limit: .max)
-            }
-        }
-    }
-
-    /// What the client prepares behind the command that has just ended stays prepared.
-    private mutating func keepNamesUnderWay(_ server: UnsafeMutablePointer<Server>) {
-        let client = clients[UInt32(server.pointee.client)]
-        for name in server.pointee.namesUnderWay.names {
-            name.name.withUnsafeBytes { bytes in
-                if name.isClose {
-                    if let closed = client.pointee.statements.remove(bytes) { statements.release(closed) }
-                } else if let id = name.statement,
-                    client.pointee.statements.define(bytes, as: id, limit: .max) == .defined
-                {
-                    statements.retain(id)
-                }
-            }
-        }
-    }
-
-    /// A client's statements have no names any more. The unnamed one stays, as in PostgreSQL.
-    private mutating func dropNames(ofClient index: UInt32) {
-        let client = clients[index]
-        let noName = UnsafeRawBufferPointer(start: nil, count: 0)
-        let unnamed = client.pointee.statements.remove(noName)
-        client.pointee.statements.removeAll { statements.release($0) }
-        if let unnamed { _ = client.pointee.statements.define(noName, as: unnamed, limit: .max) }
-    }
-
     /// A client is going away.
     mutating func dropStatements(ofClient index: UInt32) {
         let client = clients[index]
@@ -168,6 +127,8 @@ extension Worker {
         while let name = server.pointee.namesUnderWay.popLast() {
             if name.isClose, let closed = name.statement { statements.release(closed) }
         }
+        for ids in server.pointee.closing { for id in ids { statements.release(id) } }
+        server.pointee.closing = []
         server.pointee.refusals = []
     }
 }

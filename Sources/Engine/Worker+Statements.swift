@@ -51,6 +51,7 @@ extension Worker {
         let isWhole = frame.end - offset == frame.length
         switch frame.tag {
         case FrontendTag.execute:
+            if server.pointee.closesAtExecute { setStatementsAside(index, serverIndex) }
             server.pointee.owed.sent(.execute, .client)
             return .pass
         case FrontendTag.parse:

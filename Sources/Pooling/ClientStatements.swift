@@ -85,8 +85,15 @@ public struct ClientStatements: ~Copyable {
     /// Forgets all names and gives the memory back. `body` is called for the statement of each name, and owns its
     /// reference.
     public mutating func removeAll(_ body: (StatementID) -> Void) {
+        removeAll { (_: UnsafeRawBufferPointer, id) in body(id) }
+    }
+
+    /// The same; `body` is given each name too.
+    public mutating func removeAll(_ body: (_ name: UnsafeRawBufferPointer, StatementID) -> Void) {
         guard let names else { return }
-        for place in 0..<names.pointee.count { body(names.pointee.id(at: UInt32(place))) }
+        for place in 0..<UInt32(truncatingIfNeeded: names.pointee.count) {
+            body(names.pointee.nameBytes(at: place), names.pointee.id(at: place))
+        }
         free()
     }
 
@@ -139,10 +146,12 @@ private struct StatementNames: ~Copyable {
         return entries[Int(place)].id
     }
 
-    func name(at place: UInt32) -> [UInt8] {
+    func name(at place: UInt32) -> [UInt8] { Array(nameBytes(at: place)) }
+
+    func nameBytes(at place: UInt32) -> UnsafeRawBufferPointer {
         precondition(Int(place) < count)
         // SAFETY: the place is below `count`, and the address is that of a name with as many bytes as its entry says.
-        return Array(UnsafeRawBufferPointer(start: nameAddress(place), count: Int(entries[Int(place)].nameBytes)))
+        return UnsafeRawBufferPointer(start: nameAddress(place), count: Int(entries[Int(place)].nameBytes))
     }
 
     @inline(__always)

@@ -39,6 +39,8 @@ public final class SessionEffects {
     public private(set) var prepared: SessionEffects?
     /// A prepared statement was executed by SQL.
     public private(set) var executes = false
+    /// The text added last closes all prepared statements.
+    public private(set) var closesStatements = false
     /// The client has been told that one of these transactions is over.
     public var isConfirmed = false
     /// How often the server could not answer what was asked about this.
@@ -238,8 +240,12 @@ public final class SessionEffects {
         case .setseed: begins.insert(.randomSeed)
         case .prepare(_, _, let body): prepare(body, text, standardConformingStrings)
         case .execute: executes = true
-        case .deallocate, .deallocateAll: ends.insert(.preparedStatements)
+        case .deallocate: ends.insert(.preparedStatements)
+        case .deallocateAll:
+            closesStatements = true
+            ends.insert(.preparedStatements)
         case .discardAll:
+            closesStatements = true
             resetsAll = true
             ends.formUnion(.provable)
             channels.append(.unlistenAll)
