@@ -29,16 +29,25 @@ extension Worker {
             server.pointee.owed.sentSync()
             server.pointee.closesAtExecute = false
         case FrontendTag.parse:
-            server.pointee.owed.sentBatchMessage()
+            if server.pointee.owed.isFull { return false }
+            server.pointee.owed.sentUnlessSkipped(.parse)
             pools[UInt32(client.pointee.pool)].pointee.totals.clientParses &+= 1
             if server.pointee.transactionStatus != TransactionStatus.idle {
                 Self.noteCommitInParse(bytes, available: available, server)
             }
         case FrontendTag.bind:
-            server.pointee.owed.sentBatchMessage()
+            if server.pointee.owed.isFull { return false }
+            server.pointee.owed.sentUnlessSkipped(.bind)
             pools[UInt32(client.pointee.pool)].pointee.totals.binds &+= 1
-        case FrontendTag.execute, FrontendTag.describe, FrontendTag.close:
-            server.pointee.owed.sentBatchMessage()
+        case FrontendTag.execute:
+            if server.pointee.owed.isFull { return false }
+            server.pointee.owed.sentUnlessSkipped(.execute)
+        case FrontendTag.describe:
+            if server.pointee.owed.isFull { return false }
+            server.pointee.owed.sentUnlessSkipped(.describe)
+        case FrontendTag.close:
+            if server.pointee.owed.isFull { return false }
+            server.pointee.owed.sentUnlessSkipped(.close)
         case FrontendTag.functionCall:
             if server.pointee.owed.isFull { return false }
             server.pointee.owed.sentFunctionCall()

@@ -118,7 +118,7 @@ extension Worker {
         var run = from
         var passes = server.pointee.client >= 0 && server.pointee.owed.isForClient
         let tracks = server.pointee.tracksStatements
-        var watched = watchedTags(server, tracks)
+        var watched = watchedTags(server)
         var whole = wholeTags(server, tracks)
         while offset < end {
             let frame = nextFrame(server, bytes, from: offset, end: end, whole: whole)
@@ -134,8 +134,10 @@ extension Worker {
                 server.pointee.isPassing = passes
                 if !watched.contains(frame.tag) {
                     if !passes { run = frame.end }
-                } else if tracks, serverTags.replyEnds.contains(frame.tag) {
-                    if frame.tag == BackendTag.commandComplete { noteCommandComplete(index, frame, bytes + offset) }
+                } else if serverTags.replyEnds.contains(frame.tag) {
+                    if tracks, frame.tag == BackendTag.commandComplete {
+                        noteCommandComplete(index, frame, bytes + offset)
+                    }
                     if !passes { run = frame.end }
                     if server.pointee.framer.isAtBoundary {
                         run = endReply(index, frame.tag, buffer, run: run, end: frame.end)
@@ -158,7 +160,7 @@ extension Worker {
                     if servers.isLive(index, generation: generation), tracks { invent(index) }
                     guard servers.isLive(index, generation: generation) else { return end }
                     passes = server.pointee.client >= 0 && server.pointee.owed.isForClient
-                    watched = watchedTags(server, tracks)
+                    watched = watchedTags(server)
                     whole = wholeTags(server, tracks)
                 } else {
                     if frame.tag == BackendTag.errorResponse, passes {
@@ -191,9 +193,8 @@ extension Worker {
 
     /// Rows are looked at only where they answer a question of ours.
     @inline(__always)
-    private func watchedTags(_ server: UnsafeMutablePointer<Server>, _ tracks: Bool) -> TagSet {
-        if server.pointee.owed.origin == .state { return serverTags.watchedInAnswer }
-        return tracks ? serverTags.watchedWithStatements : serverTags.watched
+    private func watchedTags(_ server: UnsafeMutablePointer<Server>) -> TagSet {
+        server.pointee.owed.origin == .state ? serverTags.watchedInAnswer : serverTags.watched
     }
 
     @inline(__always)

@@ -106,7 +106,7 @@ extension Worker {
     private mutating func needs(_ index: UInt32, _ frame: Frame) -> BatchOutcome {
         if frame.tag == FrontendTag.parse, frame.length <= Self.parseBytesMax {
             // The batch has begun: the server stays with the client until the message is whole.
-            servers[UInt32(clients[index].pointee.server)].pointee.owed.sentBatchMessage()
+            servers[UInt32(clients[index].pointee.server)].pointee.owed.batchBegins()
             return .needs(frame.length)
         }
         return frame.length <= Self.statementMessageBytesMax ? .needs(frame.length) : malformed(index)

@@ -28,7 +28,7 @@ extension Worker {
             let wanted = withHeader <= EventLoop.bufferBytes ? withHeader : frame.length
             if wanted > payload.count + MessageFramer.headerBytes, frame.length <= Self.parseBytesMax {
                 // The batch has begun: the server stays with the client.
-                servers[serverIndex].pointee.owed.sentBatchMessage()
+                servers[serverIndex].pointee.owed.batchBegins()
                 return .needs(wanted)
             }
         }

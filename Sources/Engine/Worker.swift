@@ -44,19 +44,16 @@ struct ServerTags {
     /// All others stream through.
     let watched = TagSet(
         BackendTag.readyForQuery, BackendTag.errorResponse, BackendTag.parameterStatus, BackendTag.copyInResponse,
-        BackendTag.copyBothResponse, BackendTag.noticeResponse, BackendTag.notificationResponse)
-    /// Their content is needed, so that they are looked at when they are there whole.
-    let whole = TagSet(BackendTag.readyForQuery, BackendTag.parameterStatus, BackendTag.errorResponse)
-    /// Besides, those that end a reply within a batch, where statements are renamed.
-    let watchedWithStatements = TagSet(
-        BackendTag.readyForQuery, BackendTag.errorResponse, BackendTag.parameterStatus, BackendTag.copyInResponse,
         BackendTag.copyBothResponse, BackendTag.noticeResponse, BackendTag.notificationResponse,
         BackendTag.parseComplete, BackendTag.bindComplete, BackendTag.closeComplete, BackendTag.rowDescription,
         BackendTag.noData, BackendTag.commandComplete, BackendTag.emptyQueryResponse, BackendTag.portalSuspended)
+    /// Their content is needed, so that they are looked at when they are there whole.
+    let whole = TagSet(BackendTag.readyForQuery, BackendTag.parameterStatus, BackendTag.errorResponse)
     /// What ends the reply to one message of a batch.
     let replyEnds = TagSet(
         BackendTag.parseComplete, BackendTag.bindComplete, BackendTag.closeComplete, BackendTag.rowDescription,
         BackendTag.noData, BackendTag.commandComplete, BackendTag.emptyQueryResponse, BackendTag.portalSuspended)
+    /// Where statements are renamed, what may close them all too.
     let wholeWithStatements = TagSet(
         BackendTag.readyForQuery, BackendTag.parameterStatus, BackendTag.errorResponse, BackendTag.commandComplete)
     /// In the answer to a question about the session, rows too.

@@ -14,8 +14,6 @@
 // place; replies that the server does not send because it was not asked (a statement that it has already) stand in it
 // to be invented at theirs.
 //
-// In session mode nothing is renamed, and the messages of a batch need no entries: only whether a batch is open.
-//
 // COPY FROM STDIN needs care. While a server takes copy data it ignores Sync and Flush (PostgreSQL manual,
 // section 55.2.6), and many drivers send Sync right after Execute. So when CopyInResponse arrives, the Syncs that
 // were sent before the end of the copy data are struck from the queue: the server will never answer them. The end
@@ -168,8 +166,14 @@ public struct OwedReplies: ~Copyable {
         append(Kind.functionCall)
     }
 
-    /// A message of a batch was sent whose reply is not followed (session mode).
-    public mutating func sentBatchMessage() { batchOpen = true }
+    /// The beginning of a message of a batch has come, which is sent when it is whole.
+    public mutating func batchBegins() { batchOpen = true }
+
+    /// The client's message of a batch was sent as it is, whether the server skips it or not.
+    public mutating func sentUnlessSkipped(_ message: BatchMessage) {
+        guard !skipping else { return }
+        sent(message, .client)
+    }
 
     /// A message of a batch was sent.
     ///

@@ -16,7 +16,7 @@ private func run(_ steps: [Step]) -> (isEmpty: Bool, owed: Int, unsolicited: Int
     for step in steps {
         switch step {
         case .query: owed.sentQuery(.client)
-        case .batch: owed.sentBatchMessage()
+        case .batch: owed.sentUnlessSkipped(.execute)
         case .sync: owed.sentSync()
         case .call: owed.sentFunctionCall()
         case .copyEnd: owed.sentCopyEnd()

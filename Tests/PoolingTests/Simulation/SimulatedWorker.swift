@@ -163,7 +163,7 @@ final class SimulatedWorker {
     private func noteOwed(_ message: ServerMessage, _ server: SimulatedServer) {
         switch message {
         case .query: server.owed.sentQuery(.client)
-        case .batch: server.owed.sentBatchMessage()
+        case .batch: server.owed.sentUnlessSkipped(.execute)
         case .sync: server.owed.sentSync()
         case .copyEnd: server.owed.sentCopyEnd()
         case .copyData: break
