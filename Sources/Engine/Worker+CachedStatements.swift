@@ -35,12 +35,15 @@ extension Worker {
 
     // MARK: DEALLOCATE of a protocol-level statement
 
-    /// The name in a text that is one DEALLOCATE, if it may be that of a statement that the client made by Parse.
-    func deallocatedName(_ text: UnsafeRawBufferPointer, _ index: UInt32, _ serverIndex: UInt32) -> [UInt8]? {
+    /// Whether a client may have statements that a DEALLOCATE names.
+    func mayHaveNames(_ index: UInt32, _ serverIndex: UInt32) -> Bool {
         let server = servers[serverIndex]
-        guard pools[UInt32(server.pointee.pool)].pointee.tracksStatements,
-            clients[index].pointee.statements.count > 0 || server.pointee.owed.awaitsClientReady
-        else { return nil }
+        guard pools[UInt32(server.pointee.pool)].pointee.tracksStatements else { return false }
+        return clients[index].pointee.statements.count > 0 || server.pointee.owed.awaitsClientReady
+    }
+
+    /// The name in a text that is one DEALLOCATE.
+    func deallocatedName(_ text: UnsafeRawBufferPointer) -> [UInt8]? {
         var found: ByteRange?
         var isAlone = true
         scanStatements(text, standardConformingStrings: true) { kind, statement in
@@ -54,28 +57,66 @@ extension Worker {
 
     /// Closes the client's statement, and lets PostgreSQL answer.
     mutating func deallocate(
-        _ name: [UInt8], _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame
+        _ name: [UInt8], _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame, _ payload: UnsafeRawBufferPointer
     ) -> BatchOutcome {
-        if let closed = name.withUnsafeBytes({ clients[index].pointee.statements.remove($0) }) {
-            statements.release(closed)
-        }
-        clients[index].pointee.statementUse = .changes
+        let standIn = closeStandIn(name, index)
         let server = servers[serverIndex]
-        let standIn = "WEIR_DEALLOCATED_\(shared.nextIdentifier())"
-        var writer = MessageWriter()
         if frame.tag == FrontendTag.query {
+            var writer = MessageWriter()
             sendOwnQuery(serverIndex, "PREPARE \"\(standIn)\" AS SELECT 1", .statement)
             server.pointee.owed.sentQuery(.client)
             writer.query("DEALLOCATE \"\(standIn)\"")
+            sendToServer(serverIndex, writer)
         } else {
             server.pointee.owed.sent(.parse, .statement)
             server.pointee.owed.sent(.parse, .client)
             newUnnamed(index, serverIndex)
+            keepUnnamed(index, payload, isFresh: true)
             forgetCached(index)
-            writer.parse("SELECT 1", name: standIn)
-            writer.parse("DEALLOCATE \"\(standIn)\"")
+            sendToServer(serverIndex, deallocation(of: standIn))
         }
-        sendToServer(serverIndex, writer)
         return .rewritten(next: frame.end)
+    }
+
+    /// A Bind of the unnamed statement, if that is one DEALLOCATE and not the one that its Parse has sent just now: what
+    /// it names may have changed, and it is prepared anew.
+    mutating func bindDeallocate(
+        _ index: UInt32, _ serverIndex: UInt32, _ body: UnsafeRawBufferPointer, _ buffer: BufferID, run: Int,
+        offset: Int
+    ) -> BatchOutcome? {
+        guard let end = body.firstIndex(of: 0),
+            let name = deallocatedName(UnsafeRawBufferPointer(rebasing: body[..<end]))
+        else { return nil }
+        let server = servers[serverIndex]
+        if server.pointee.owed.awaitsClientReady { return .waits(.answers) }
+        flush(serverIndex, buffer, run: run, offset: offset)
+        let isKnown = name.withUnsafeBytes { clients[index].pointee.statements.find($0) != nil }
+        if isKnown, server.pointee.transactionStatus != TransactionStatus.failed {
+            server.pointee.owed.sent(.parse, .statement)
+            server.pointee.owed.sent(.parse, .statement)
+            sendToServer(serverIndex, deallocation(of: closeStandIn(name, index)))
+        } else {
+            sendUnnamed(serverIndex, body)
+        }
+        server.pointee.unnamedNumber = clients[index].pointee.unnamedNumber
+        server.pointee.requestsBeforeUnnamed = server.pointee.owed.clientRequestsAhead
+        server.pointee.owed.sent(.bind, .client)
+        return .rewritten(next: offset)
+    }
+
+    /// Closes the client's statement; returns what PostgreSQL is given in its place.
+    private mutating func closeStandIn(_ name: [UInt8], _ index: UInt32) -> String {
+        if let closed = name.withUnsafeBytes({ clients[index].pointee.statements.remove($0) }) {
+            statements.release(closed)
+        }
+        clients[index].pointee.statementUse = .changes
+        return "WEIR_DEALLOCATED_\(shared.nextIdentifier())"
+    }
+
+    private func deallocation(of standIn: String) -> MessageWriter {
+        var writer = MessageWriter()
+        writer.parse("SELECT 1", name: standIn)
+        writer.parse("DEALLOCATE \"\(standIn)\"")
+        return writer
     }
 }

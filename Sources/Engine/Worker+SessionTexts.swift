@@ -57,14 +57,14 @@ extension Worker {
             return .pass
         }
         guard let effects = effects(of: text, on: serverIndex) else { return .pass }
-        if let name = deallocatedName(text, index, serverIndex) {
+        if mayHaveNames(index, serverIndex), let name = deallocatedName(text) {
             // Whether there is such a statement, and whether the transaction has failed, earlier answers tell.
             let server = servers[serverIndex]
             if server.pointee.owed.awaitsClientReady { return .waits(.answers) }
             let isKnown = name.withUnsafeBytes { clients[index].pointee.statements.find($0) != nil }
             if isKnown, server.pointee.transactionStatus != TransactionStatus.failed {
                 flush(serverIndex, buffer, run: run, offset: offset)
-                return deallocate(name, index, serverIndex, frame)
+                return deallocate(name, index, serverIndex, frame, payload)
             }
         }
         switch noteEffects(effects, index, serverIndex) {
@@ -201,6 +201,34 @@ extension Worker {
             return (mayUndoChanges(text) ? .some : .none, .pass)
         }
         return (.some, noteEffects(found, index, serverIndex))
+    }
+
+    /// Notes what a statement does to the session when it is executed, before the Bind that asks for it is passed on;
+    /// nil when it may be.
+    @inline(__always)
+    mutating func noteUse(
+        _ id: StatementID, _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame, _ buffer: BufferID, _ isWhole: Bool,
+        run: Int, offset: Int
+    ) -> BatchOutcome? {
+        if statements.effect(id) == .none { return nil }
+        let (effect, verdict) = noteEffects(ofBody: statements.body(id), index, serverIndex)
+        statements.setEffect(id, effect)
+        return outcomeOfUse(verdict, index, serverIndex, frame, buffer, isWhole, run: run, offset: offset)
+    }
+
+    /// What becomes of the Bind of a statement that does something to the session; nil when it is passed on.
+    mutating func outcomeOfUse(
+        _ verdict: TextVerdict, _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame, _ buffer: BufferID,
+        _ isWhole: Bool, run: Int, offset: Int
+    ) -> BatchOutcome? {
+        switch verdict {
+        case .pass: return nil
+        case .waits: return .waits(.listener)
+        case .refused(let error):
+            flush(serverIndex, buffer, run: run, offset: offset)
+            clients[index].pointee.dropsMessage = !isWhole
+            return refuse(serverIndex, frame, error)
+        }
     }
 
     /// Whether what a text does depends on what was done before it.

@@ -197,34 +197,6 @@ extension Worker {
         return .rewritten(next: offset + consumed)
     }
 
-    /// Notes what a statement does to the session when it is executed, before the Bind that asks for it is passed on;
-    /// nil when it may be.
-    @inline(__always)
-    mutating func noteUse(
-        _ id: StatementID, _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame, _ buffer: BufferID, _ isWhole: Bool,
-        run: Int, offset: Int
-    ) -> BatchOutcome? {
-        if statements.effect(id) == .none { return nil }
-        let (effect, verdict) = noteEffects(ofBody: statements.body(id), index, serverIndex)
-        statements.setEffect(id, effect)
-        return outcomeOfUse(verdict, index, serverIndex, frame, buffer, isWhole, run: run, offset: offset)
-    }
-
-    /// What becomes of the Bind of a statement that does something to the session; nil when it is passed on.
-    mutating func outcomeOfUse(
-        _ verdict: TextVerdict, _ index: UInt32, _ serverIndex: UInt32, _ frame: Frame, _ buffer: BufferID,
-        _ isWhole: Bool, run: Int, offset: Int
-    ) -> BatchOutcome? {
-        switch verdict {
-        case .pass: return nil
-        case .waits: return .waits(.listener)
-        case .refused(let error):
-            flush(serverIndex, buffer, run: run, offset: offset)
-            clients[index].pointee.dropsMessage = !isWhole
-            return refuse(serverIndex, frame, error)
-        }
-    }
-
     /// A Bind is passed on as it comes; only its names must be there.
     private mutating func needsNames(_ index: UInt32, _ frame: Frame, available: Int) -> BatchOutcome {
         let wanted = min(frame.length, Self.statementMessageBytesMax)

@@ -73,10 +73,15 @@ extension Worker {
         newUnnamed(index, serverIndex)
         if next != FrontendTag.bind { server.pointee.effects?.mayNotBeExecuted() }
         guard let payload else { return }
+        keepUnnamed(index, payload, isFresh: next == FrontendTag.bind && server.pointee.effects == nil)
+    }
+
+    /// Keeps the client's new unnamed statement; `payload` is that of its Parse.
+    mutating func keepUnnamed(_ index: UInt32, _ payload: UnsafeRawBufferPointer, isFresh: Bool) {
+        let client = clients[index]
         let before = client.pointee.unnamedStatement.bytes
         client.pointee.unnamedStatement.keep(
-            UnsafeRawBufferPointer(rebasing: payload.dropFirst()),
-            isFresh: next == FrontendTag.bind && server.pointee.effects == nil,
+            UnsafeRawBufferPointer(rebasing: payload.dropFirst()), isFresh: isFresh,
             bytesMax: Self.statementBytesMax - statements.bytes - unnamedBytes + before)
         unnamedBytes += client.pointee.unnamedStatement.bytes - before
     }
@@ -119,13 +124,18 @@ extension Worker {
         let client = clients[index]
         if client.pointee.unnamedStatement.isFresh {
             client.pointee.unnamedStatement.isFresh = false
-            return nil
+            if client.pointee.unnamedNumber == servers[serverIndex].pointee.unnamedNumber { return nil }
         }
         guard client.pointee.unnamedStatement.effect != .none, let body = client.pointee.unnamedStatement.body else {
             return nil
         }
         let (effect, verdict) = noteEffects(ofBody: body, index, serverIndex)
         client.pointee.unnamedStatement.effect = effect
+        if effect != .none, case .pass = verdict,
+            let outcome = bindDeallocate(index, serverIndex, body, buffer, run: run, offset: offset)
+        {
+            return outcome
+        }
         return outcomeOfUse(verdict, index, serverIndex, frame, buffer, isWhole, run: run, offset: offset)
     }
 
@@ -156,7 +166,7 @@ extension Worker {
         unnamedBytes += client.pointee.unnamedStatement.bytes - before
     }
 
-    private mutating func sendUnnamed(_ serverIndex: UInt32, _ body: UnsafeRawBufferPointer) {
+    mutating func sendUnnamed(_ serverIndex: UInt32, _ body: UnsafeRawBufferPointer) {
         let server = servers[serverIndex]
         server.pointee.owed.sent(.parse, .statement)
         pools[UInt32(server.pointee.pool)].pointee.totals.serverParses &+= 1

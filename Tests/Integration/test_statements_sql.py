@@ -124,3 +124,17 @@ def test_a_pipeline_of_unnamed_statements_comes_back_in_order(weir_factory):
     client = weir.connect()
     client.send(b"".join(extended(f"select {number % 5}") for number in range(50)))
     assert [client.result().value for _ in range(50)] == [number % 5 for number in range(50)]
+
+
+@pytest.mark.parametrize("settings", [{}, {"cache_unnamed_statements": 1}], ids=str)
+def test_an_unnamed_deallocate_is_bound_again(weir_factory, settings):
+    weir = weir_factory(default_pool_size=1, **settings)
+    client, other = weir.connect(), weir.connect()
+    prepare(client, "q", "select 7")
+    assert client.exchange(parse("deallocate q") + bind() + execute() + sync()).tags == ["DEALLOCATE"]
+    missing = client.exchange(bind() + execute() + sync())
+    assert [error.message for error in missing.errors] == ['prepared statement "q" does not exist']
+    other.query("select 1")
+    prepare(client, "q", "select 8")
+    assert client.exchange(bind() + execute() + sync()).tags == ["DEALLOCATE"]
+    assert client.exchange(named("q")).errors[0].sqlstate == "26000"
