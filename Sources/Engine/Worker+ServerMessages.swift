@@ -48,7 +48,8 @@ extension Worker {
             let renamed = goesToClient && !isReplaced ? errorWithClientsNames(index, frame, bytes) : nil
             server.pointee.owed.receivedError()
             forgetDiscarded(index)
-            if goesToClient { server.pointee.effects?.errorCame() }
+            // What is sent again has not failed.
+            if goesToClient, !server.pointee.isRetrying { server.pointee.effects?.errorCame() }
             let isLast = isLastWord(index, frame, bytes)
             if isReplaced || (isLast && !endsWithServer(server)) { return false }
             if let renamed {

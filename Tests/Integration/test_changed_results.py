@@ -7,6 +7,7 @@ import pytest
 
 import wire
 from fakeserver import FakeServer, Session, complete, error, ready
+from listening import heard_before
 from waiting import wait_until
 from wire import bind, describe, execute, message, parse, query, sync
 
@@ -202,3 +203,23 @@ def test_a_batch_behind_which_half_a_message_has_come_is_not_sent_again(fake_wei
     session.expect("Q")
     session.send(complete("SECOND") + ready())
     assert client.result().tags == ["SECOND"]
+
+
+@pytest.mark.every_backend
+def test_what_a_batch_does_that_is_sent_again_counts(weir_factory, changing):
+    weir = weir_factory(default_pool_size=1)
+    client, other = weir.connect(), weir.connect()
+    for channel in ("news", "fence"):
+        client.query(f"listen {channel}")
+    statements = {"q": TEXT, "u": "unlisten news", "s": "set work_mem = '5MB'"}
+    for name, text in statements.items():
+        assert not client.exchange(parse(text, name) + sync()).errors
+    assert not client.exchange(bind(name="q") + execute() + sync()).errors
+    wanted = changing()
+    result = client.exchange(b"".join(bind(name=name) + describe("P") + execute() for name in statements) + sync())
+    assert not result.errors and len(result.rows[0]) == wanted
+    assert result.tags == ["SELECT 1", "UNLISTEN", "SET"]
+    assert other.value("show work_mem") != "5MB"
+    assert client.value("show work_mem") == "5MB"
+    other.query("notify news")
+    assert heard_before(client, other) == []
