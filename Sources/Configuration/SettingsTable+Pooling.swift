@@ -98,8 +98,8 @@ let sessionSettings: [Setting] = [
     .list(
         "ignore_startup_parameters", \.ignoreStartupParameters,
         """
-        Start-up parameters that are dropped instead of being refused, between commas, as in \
-        extra_float_digits, options.
+        Start-up parameters that are dropped, between commas, as in extra_float_digits, options. All others become \
+        settings of the client and follow it from server to server.
         """),
     .boolean(
         "disable_pqexec", \.disablePqexec, default: "0", fixed: true,

@@ -40,6 +40,8 @@ enum ClientWait: UInt8 {
     case server
     /// Its settings, which are being put in place on the linked server.
     case settings
+    /// What becomes of a RESET: its settings may have to be put back to what its login asked for.
+    case reset
     /// The answers to earlier batches: what they prepare decides what its next message means.
     case answers
     /// The connection that listens for it does not have its channel yet.
@@ -116,6 +118,10 @@ struct Client: ~Copyable {
     var loginSettings = ParameterSets.empty
     /// Its values of settings that servers do not report.
     var extras = ParameterSets.empty
+    /// Those of them that its login asked for.
+    var loginExtras = ParameterSets.empty
+    /// Its transaction may put settings back: what comes behind each request waits for the answer.
+    var mayReset = false
     /// What it was told about that holds its server.
     var holdsTold: HoldReasons = []
     /// The channels that it listens to, and what waits for it; nil for none.

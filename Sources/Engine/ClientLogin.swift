@@ -1,5 +1,4 @@
-// What is known of a client only while it logs in, and the pure decisions of that phase: which start-up parameters
-// are taken, and how the client has to prove who it is.
+// What is known of a client only while it logs in, and how it has to prove who it is.
 
 import Configuration
 import Wire
@@ -24,7 +23,7 @@ final class ClientLogin {
     var minorVersion = 0
     var user = ""
     var database = ""
-    /// Settings from the start-up packet, as the client spelt them.
+    /// Settings from the start-up packet, as the client spelt them, each name once.
     var settings: [(name: String, value: String)] = []
     var replication = ReplicationKind.none
     var isConsole = false
@@ -78,94 +77,12 @@ enum ReplicationKind: UInt8 {
     }
 }
 
-/// The names of start-up parameters that the configuration speaks of, in lower case.
-struct StartupNames {
-    let ignored: Set<String>
-    let tracked: Set<String>
-
-    init(_ settings: Settings) {
-        ignored = Set(settings.ignoreStartupParameters.map { $0.lowercased() })
-        tracked = commonParameters.union(settings.trackExtraParameters.map { $0.lowercased() })
-    }
-}
-
-/// The parameters whose value every server reports and clients commonly set (PostgreSQL manual, 55.2.7).
-private let commonParameters: Set<String> = [
-    "client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name", "intervalstyle",
-]
-
-/// Reads a start-up packet's parameters, or says why they cannot be taken (reference: 4.2).
-///
-/// - Parameter reported: the names of what servers report, in lower case: these follow the client.
-func readStartupParameters(
-    _ message: StartupMessage, names: StartupNames, reported: Set<String>
-) throws(LoginRefusal) -> LoginRequest {
-    var request = LoginRequest()
-    request.replication = try replicationKind(message)
-    let ignored = names.ignored
-    func isTracked(_ name: String) -> Bool { names.tracked.contains(name) || reported.contains(name) }
-    for (name, value) in message.parameters {
-        let key = name.lowercased()
-        switch key {
-        case "user": request.user = value
-        case "database": request.database = value
-        case "replication": continue
-        case _ where key.hasPrefix("_pq_."): request.unknownOptions.append(name)
-        // It has a server of its own, which is told as it asked.
-        case _ where request.replication != .none: request.settings.append((name, value))
-        case "options":
-            if ignored.contains("options") { continue }
-            for (option, value) in try options(value) {
-                let key = option.lowercased()
-                if isTracked(key) {
-                    request.settings.append((option, value))
-                } else if !ignored.contains(key) {
-                    throw LoginRefusal(
-                        SQLState.featureNotSupported, "unsupported startup parameter in options: \(option)",
-                        hint: "Add it to ignore_startup_parameters, or set it after login.")
-                }
-            }
-        case _ where isTracked(key): request.settings.append((name, value))
-        case _ where ignored.contains(key): continue
-        default:
-            throw LoginRefusal(
-                SQLState.featureNotSupported, "unsupported startup parameter: \(name)",
-                hint: "Add it to ignore_startup_parameters, or set it after login.")
-        }
-    }
-    guard !request.user.isEmpty else { throw LoginRefusal(SQLState.invalidAuthorization, "no username supplied") }
-    if request.database.isEmpty { request.database = request.user }
-    guard request.user.utf8.count < 128 else { throw LoginRefusal(SQLState.invalidAuthorization, "username too long") }
-    guard request.database.utf8.count < 64 else {
-        throw LoginRefusal(SQLState.invalidCatalogName, "database name too long")
-    }
-    return request
-}
-
-private func replicationKind(_ message: StartupMessage) throws(LoginRefusal) -> ReplicationKind {
-    guard let value = message.value("replication") else { return .none }
-    guard let kind = ReplicationKind(parameter: value) else {
-        throw LoginRefusal(
-            SQLState.invalidParameterValue, "invalid value for parameter \"replication\": \"\(value)\"",
-            hint: "Valid values are: \"false\", 0, \"true\", 1, \"database\".")
-    }
-    return kind
-}
-
-private func options(_ text: String) throws(LoginRefusal) -> [(name: String, value: String)] {
-    do {
-        return try parseOptions(text)
-    } catch {
-        throw LoginRefusal(SQLState.featureNotSupported, error.message)
-    }
-}
-
 /// Why a login is refused.
 struct LoginRefusal: Error {
     var error: ErrorFields
 
-    init(_ code: String, _ message: String, hint: String? = nil) {
-        error = fatalFields(code, message, hint: hint)
+    init(_ code: String, _ message: String, detail: String? = nil, hint: String? = nil) {
+        error = fatalFields(code, message, detail: detail, hint: hint)
     }
 }
 

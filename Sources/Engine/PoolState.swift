@@ -10,8 +10,10 @@ import Wire
 struct Welcome {
     let asked: [(name: String, value: String)]
     let settings: ParameterSetID
-    /// A server is sure to accept the settings.
-    let isConfirmed: Bool
+    /// What was asked for and is not reported.
+    let extras: ParameterSetID
+    /// A server is sure to accept the settings, or has accepted them.
+    var isConfirmed: Bool
     let messages: [UInt8]
 
     func isFor(_ other: [(name: String, value: String)]) -> Bool {

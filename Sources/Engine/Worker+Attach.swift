@@ -133,6 +133,7 @@ extension Worker {
         let clientIndex = UInt32(server.pointee.client)
         let client = clients[clientIndex]
         if server.pointee.hasOwnError { return settingsRefused(clientIndex, serverIndex) }
+        if !client.pointee.hasConfirmedSettings { noteWelcome(of: clientIndex, isConfirmed: true) }
         keepUnreported(clientIndex, serverIndex)
         adoptServerSettings(clientIndex, serverIndex)
         client.pointee.hasConfirmedSettings = true
@@ -152,6 +153,7 @@ extension Worker {
         forgetSession(server)
         if !client.pointee.retry.isNone { dropRetry(client) }
         server.pointee.client = -1
+        client.pointee.mayReset = false
         server.pointee.isRetrying = false
         server.pointee.queryAt = 0
         server.pointee.isCommitUnderWay = false
@@ -246,12 +248,20 @@ extension Worker {
 
     /// Sends the reset query after a session; false when there is none.
     private mutating func resetServer(_ serverIndex: UInt32) -> Bool {
-        let query = settings.serverResetQuery
-        guard !query.isEmpty else { return false }
-        move(serverIndex, to: .tested)
+        let server = servers[serverIndex]
+        let isSession = pools[UInt32(server.pointee.pool)].pointee.mode == .session
+        var query = settings.serverResetQuery
         let text = Array(query.utf8)
-        let resetsAll = text.withUnsafeBytes { effects(of: $0, on: serverIndex)?.resetsAll ?? false }
-        if resetsAll { forgetExtras(serverIndex) }
+        let effects: SessionEffects? = text.withUnsafeBytes { self.effects(of: $0, on: serverIndex) }
+        // RESET ALL leaves a role in place.
+        let isReset = effects?.resets(everythingOf: parameterSets.names(server.pointee.extras)) ?? false
+        if !isReset, isSession || effects?.resetsAll ?? false, server.pointee.extras != ParameterSets.empty {
+            let undo = parameterSets.changeStatement(from: server.pointee.extras, to: ParameterSets.empty)
+            query += query.isEmpty ? undo : "\n;\(undo)"
+        }
+        guard !query.isEmpty else { return false }
+        if isSession || effects?.resetsAll ?? false { forgetExtras(serverIndex) }
+        move(serverIndex, to: .tested)
         return sendOwnQuery(serverIndex, query, .reset)
     }
 

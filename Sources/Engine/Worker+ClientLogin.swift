@@ -165,7 +165,7 @@ extension Worker {
         let client = clients[index]
         let request: LoginRequest
         do {
-            request = try readStartup(message)
+            request = try readStartupParameters(message, ignored: ignoredStartupParameters)
         } catch {
             return closeClient(index, .fatal(error.error))
         }
@@ -202,23 +202,5 @@ extension Worker {
             return fatalFields(SQLState.adminShutdown, "pooler is shutting down")
         }
         return nil
-    }
-
-    /// Reads the parameters; what servers have reported is looked up only if one is not known otherwise.
-    private mutating func readStartup(_ message: StartupMessage) throws(LoginRefusal) -> LoginRequest {
-        do throws(LoginRefusal) {
-            return try readStartupParameters(message, names: startupNames, reported: [])
-        } catch {
-            return try readStartupParameters(message, names: startupNames, reported: reportedParameters)
-        }
-    }
-
-    /// The names, in lower case, of what servers have reported, so that it can follow a client.
-    private var reportedParameters: Set<String> {
-        var names: Set<String> = []
-        for index in 0..<pools.indexEnd where pools.isLive(index) {
-            parameterSets.forEach(pools[index].pointee.defaults) { name, _ in names.insert(name.lowercased()) }
-        }
-        return names
     }
 }

@@ -107,7 +107,9 @@ extension Worker {
         let client = clients[index]
         if client.pointee.replication != .none { return passToServer(index, buffer, from: from, end: end) }
         let bytes = UnsafeRawPointer(loop.memory(of: buffer))
-        let follows = pools[UInt32(client.pointee.pool)].pointee.followsSession
+        let follows =
+            pools[UInt32(client.pointee.pool)].pointee.followsSession
+            || client.pointee.loginExtras != ParameterSets.empty
         let isFirst = client.pointee.server < 0
         client.pointee.statementUse = .none
         // What begins with the rest of a message may be what the server was kept for.
@@ -180,6 +182,13 @@ extension Worker {
                 } else if !note(frame, bytes + offset, available: end - offset, client, server) {
                     flush(UInt32(client.pointee.server), buffer, run: run, offset: offset)
                     refuseMessage(index, frame.tag)
+                    return end
+                }
+                if client.pointee.mayReset, waitsForReset(frame, client, server) {
+                    flush(UInt32(client.pointee.server), buffer, run: run, offset: frame.end)
+                    guard frame.end < end else { return end }
+                    loop.retain(buffer)
+                    hold(index, buffer, from: frame.end, end: end)
                     return end
                 }
             case .incomplete:

@@ -74,6 +74,7 @@ extension Worker {
         parameterSets.release(client.pointee.settings)
         parameterSets.release(client.pointee.loginSettings)
         parameterSets.release(client.pointee.extras)
+        parameterSets.release(client.pointee.loginExtras)
         clients.remove(index)
     }
 
@@ -301,7 +302,7 @@ extension Worker {
     /// What the client sends, or has sent and waits, is looked at: nothing is to come from the server any more.
     private mutating func goOnWithoutServer(_ index: UInt32) {
         switch clients[index].pointee.wait {
-        case .answers, .listener: resumeAfterAnswers(index)
+        case .answers, .listener, .reset: resumeAfterAnswers(index)
         case .none, .server, .settings: resumeReceiving(client: index)
         }
     }

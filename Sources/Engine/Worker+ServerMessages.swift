@@ -34,6 +34,7 @@ extension Worker {
             if clients[client].pointee.wait == .answers, !server.pointee.owed.awaitsClientReady {
                 resumeAfterAnswers(client)
             }
+            if clients[client].pointee.wait == .reset { resumeAfterAnswers(client) }
             return passes
         case BackendTag.copyBothResponse:
             return passes

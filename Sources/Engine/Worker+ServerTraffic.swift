@@ -262,19 +262,23 @@ extension Worker {
         server.pointee.statements.settled()
         switch pool.pointee.mode {
         case .session:
-            guard pool.pointee.closesFast, status == TransactionStatus.idle else { return }
-            if server.pointee.closeNeeded || pool.pointee.pool.isPaused {
-                closeServer(index, server.pointee.closeNeeded ? .closeNeeded : .pauseMode)
+            let isIdle = status == TransactionStatus.idle
+            if isIdle, pool.pointee.closesFast, server.pointee.closeNeeded || pool.pointee.pool.isPaused {
+                return closeServer(index, server.pointee.closeNeeded ? .closeNeeded : .pauseMode)
             }
-            return
+            if isIdle, server.pointee.effects != nil { settleResets(client, index) }
+            return resumeAfterReset(client, generation)
         case .transaction, .statement:
             if status != TransactionStatus.idle {
                 if waits { resumeAfterAnswers(client) }
-                return
+                return resumeAfterReset(client, generation)
             }
         }
         transactionEnded(client, index)
-        if waits, clients.isLive(client, generation: generation) { resumeAfterAnswers(client) }
+        if waits, clients.isLive(client, generation: generation), clients[client].pointee.wait == .answers {
+            resumeAfterAnswers(client)
+        }
+        resumeAfterReset(client, generation)
     }
 
     /// A transaction is over, and the server owes nothing: it is free, unless something of the client's holds it.

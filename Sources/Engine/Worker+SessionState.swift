@@ -21,6 +21,7 @@ extension Worker {
         let server = servers[serverIndex]
         guard let effects = server.pointee.effects else { return server.pointee.hasSessionState }
         server.pointee.effects = nil
+        clients[clientIndex].pointee.mayReset = false
         effects.addExecuted(server.pointee.pin?.prepared)
         if effects.resetsAll || !effects.resets.isEmpty { restoreLoginSettings(clientIndex, effects) }
         let question = SessionQuestion(
@@ -34,34 +35,10 @@ extension Worker {
                 clientIndex, effects.channels, isListening: { _ in false }, unlistens: !effects.hasFailed)
             return server.pointee.pin != nil
         }
-        // What the client sends behind the question must find what a RESET means for it.
-        if clients[clientIndex].pointee.settings != server.pointee.settings {
-            _ = putSettings(clientIndex, serverIndex)
-        }
+        beginResetWait(effects, clientIndex)
         server.pointee.question = PendingQuestion(question, effects)
         sendOwnQuery(serverIndex, effects.attempts > 0 ? question.unhurriedQuery : question.query, .state)
         return true
-    }
-
-    /// A RESET has put settings to what Weir's login to the server gave them; for the client it is what its own login
-    /// gave them.
-    private mutating func restoreLoginSettings(_ clientIndex: UInt32, _ effects: SessionEffects) {
-        let client = clients[clientIndex]
-        let defaults = pools[UInt32(client.pointee.pool)].pointee.defaults
-        var changes: [(name: String, value: String)] = []
-        for (name, value) in parameterSets.difference(from: client.pointee.settings, to: client.pointee.loginSettings) {
-            let isReset = effects.resetsAll || effects.resets.contains(name.lowercased())
-            guard isReset, parameterSets.value(client.pointee.settings, name) == parameterSets.value(defaults, name)
-            else { continue }
-            changes.append((name, value))
-        }
-        guard !changes.isEmpty else { return }
-        var writer = MessageWriter()
-        for (name, value) in changes {
-            client.pointee.settings = parameterSets.set(client.pointee.settings, name: name, value: value)
-            writer.parameterStatus(name: name, value: value)
-        }
-        sendToClient(clientIndex, writer)
     }
 
     /// A request has been answered, and the client has sent more. UNLISTENs of a transaction that is over are settled
@@ -98,6 +75,7 @@ extension Worker {
         guard let pending = server.pointee.question, server.pointee.client >= 0 else { return }
         server.pointee.question = nil
         let clientIndex = UInt32(server.pointee.client)
+        let generation = clients[clientIndex].pointee.generation
         if server.pointee.hasOwnError, pending.effects.failedToAsk() {
             // The client's own timeout or cancel request may have struck it. The answer is asked for anew when nothing
             // of the client's runs.
@@ -108,8 +86,11 @@ extension Worker {
             takeAnswer(pending, clientIndex, serverIndex)
         }
         deliverNotifications(clientIndex)
-        guard server.pointee.owed.isEmpty, server.pointee.transactionStatus == TransactionStatus.idle else { return }
-        transactionEnded(clientIndex, serverIndex)
+        if server.pointee.owed.isEmpty, server.pointee.transactionStatus == TransactionStatus.idle {
+            let isSession = pools[UInt32(server.pointee.pool)].pointee.mode == .session
+            if isSession { settleResets(clientIndex, serverIndex) } else { transactionEnded(clientIndex, serverIndex) }
+        }
+        resumeAfterReset(clientIndex, generation)
     }
 
     private mutating func takeAnswer(_ pending: PendingQuestion, _ clientIndex: UInt32, _ serverIndex: UInt32) {
@@ -156,7 +137,7 @@ extension Worker {
         parameterSets.retain(extras)
         parameterSets.release(client.pointee.extras)
         parameterSets.release(server.pointee.extras)
-        client.pointee.extras = extras
+        client.pointee.extras = restoreLoginExtras(clientIndex, extras, pending)
         server.pointee.extras = extras
         return isComplete
     }
@@ -218,12 +199,14 @@ extension Worker {
         guard client.pointee.wait == .settings else {
             // What the client sent may have run without them. Next time they are waited for.
             client.pointee.hasConfirmedSettings = false
+            noteWelcome(of: clientIndex, isConfirmed: false)
             return closeServer(serverIndex, .settingsFailed)
         }
         let cause = server.pointee.settingsError?.error
         let error = fatalFields(
-            SQLState.invalidParameterValue, "invalid server parameter",
-            detail: "A server refused the settings of this session: \(cause?.message ?? "for no known reason").")
+            cause?.code ?? SQLState.invalidParameterValue, cause?.message ?? "invalid server parameter",
+            detail: cause?.detail ?? "invalid server parameter: the server refused a setting of this session",
+            hint: cause?.hint)
         // Nothing of the client's was sent: once it is clean the server is as good as before.
         server.pointee.settingsError = nil
         server.pointee.needsCleaning = true
@@ -250,11 +233,7 @@ extension Worker {
             if let known = pin.prepared { known.add(prepared) } else { pin.prepared = prepared }
         }
         tellOfHold(serverIndex, held)
-        // A RESET may have gone back to another value than the client's login asked for.
-        let clientIndex = UInt32(server.pointee.client)
-        if clients[clientIndex].pointee.settings != server.pointee.settings {
-            _ = putSettings(clientIndex, serverIndex)
-        }
+        putBack(UInt32(server.pointee.client), serverIndex)
     }
 
     private mutating func dropPin(_ server: UnsafeMutablePointer<Server>) {

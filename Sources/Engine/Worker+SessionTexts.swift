@@ -57,6 +57,10 @@ extension Worker {
             return .pass
         }
         guard let effects = effects(of: text, on: serverIndex) else { return .pass }
+        if !pools[UInt32(servers[serverIndex].pointee.pool)].pointee.followsSession {
+            noteSessionResets(effects, index, serverIndex)
+            return .pass
+        }
         if mayHaveNames(index, serverIndex), let name = deallocatedName(text) {
             // Whether there is such a statement, and whether the transaction has failed, earlier answers tell.
             let server = servers[serverIndex]
@@ -130,6 +134,7 @@ extension Worker {
     /// A text is not seen whole, or a function is called by number: when its transaction is over the server is asked
     /// for everything.
     func noteUnseen(_ serverIndex: UInt32) {
+        guard pools[UInt32(servers[serverIndex].pointee.pool)].pointee.followsSession else { return }
         let effects = servers[serverIndex].pointee.effects ?? SessionEffects()
         effects.addUnseen()
         if pools[UInt32(servers[serverIndex].pointee.pool)].pointee.pinMode == .ignore { effects.ignoreHolds() }
@@ -185,6 +190,7 @@ extension Worker {
         if !effects.channels.isEmpty {
             known.noteRequest(after: server.pointee.owed.clientRequestsAhead, isFirst: isFirst)
         }
+        noteResets(effects, index)
         return .pass
     }
 

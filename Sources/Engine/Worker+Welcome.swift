@@ -8,6 +8,11 @@ import Reactor
 import Synchronization
 import Wire
 
+/// The parameters whose value every server reports and clients commonly set (PostgreSQL manual, 55.2.7).
+private let commonParameters: Set<String> = [
+    "client_encoding", "datestyle", "timezone", "standard_conforming_strings", "application_name", "intervalstyle",
+]
+
 extension Worker {
     /// A client has proven who it is.
     mutating func authenticated(_ index: UInt32, _ login: ClientLogin) {
@@ -173,6 +178,10 @@ extension Worker {
         client.pointee.settings = welcome.settings
         parameterSets.retain(welcome.settings)
         client.pointee.loginSettings = welcome.settings
+        parameterSets.retain(welcome.extras)
+        client.pointee.extras = welcome.extras
+        parameterSets.retain(welcome.extras)
+        client.pointee.loginExtras = welcome.extras
         client.pointee.hasConfirmedSettings = welcome.isConfirmed
         client.pointee.cancelKey = makeCancelKey(index)
         writer.backendKeyData(
@@ -202,32 +211,56 @@ extension Worker {
         if settings.applicationNameAddHost { addHost(index, to: &asked) }
         for known in pool.pointee.welcomes where known.isFor(asked) { return known }
         if pool.pointee.welcomes.count >= Self.welcomesKeptMax { dropWelcomes(pool) }
-        let (settings, isConfirmed) = startupSettings(asked, over: pool.pointee.defaults)
-        let made = Welcome(
-            asked: asked, settings: settings, isConfirmed: isConfirmed, messages: welcomeMessages(settings, pool))
+        let made = startupSettings(asked, pool)
         pool.pointee.welcomes.append(made)
         return made
     }
 
     /// Forgets the welcomes of a pool, because its servers report something else or there are many.
     mutating func dropWelcomes(_ pool: UnsafeMutablePointer<PoolState>) {
-        for welcome in pool.pointee.welcomes { parameterSets.release(welcome.settings) }
+        for welcome in pool.pointee.welcomes {
+            parameterSets.release(welcome.settings)
+            parameterSets.release(welcome.extras)
+        }
         pool.pointee.welcomes = []
     }
 
-    /// The server's settings with those that a client asked for over them, and whether a server is sure to accept them.
+    /// The server's settings with those that a client asked for over them; apart from these, what it asked for and the
+    /// server does not report.
     private mutating func startupSettings(
-        _ asked: [(name: String, value: String)], over defaults: ParameterSetID
-    ) -> (ParameterSetID, isConfirmed: Bool) {
+        _ asked: [(name: String, value: String)], _ pool: UnsafeMutablePointer<PoolState>
+    ) -> Welcome {
+        let defaults = pool.pointee.defaults
         parameterSets.retain(defaults)
         var mine = defaults
+        var extras = ParameterSets.empty
         var isConfirmed = true
-        for (name, value) in asked where isTrackable(name) {
+        for (name, value) in asked {
+            let key = name.lowercased()
+            guard commonParameters.contains(key) || parameterSets.value(defaults, key) != nil else {
+                extras = parameterSets.set(extras, name: key, value: value)
+                isConfirmed = false
+                continue
+            }
             let before = mine
             mine = parameterSets.set(mine, name: name, value: value)
-            if mine != before && name.lowercased() != "application_name" { isConfirmed = false }
+            if mine != before && key != "application_name" { isConfirmed = false }
         }
-        return (mine, isConfirmed)
+        return Welcome(
+            asked: asked, settings: mine, extras: extras, isConfirmed: isConfirmed,
+            messages: welcomeMessages(mine, pool))
+    }
+
+    /// A server has accepted what this client's login asked for, or refused it: later logins with the same settings
+    /// need not wait for the answer, or have to.
+    func noteWelcome(of index: UInt32, isConfirmed: Bool) {
+        let client = clients[index]
+        let pool = pools[UInt32(client.pointee.pool)]
+        for place in pool.pointee.welcomes.indices {
+            let welcome = pool.pointee.welcomes[place]
+            guard welcome.settings == client.pointee.settings, welcome.extras == client.pointee.extras else { continue }
+            pool.pointee.welcomes[place].isConfirmed = isConfirmed
+        }
     }
 
     private func addHost(_ index: UInt32, to asked: inout [(name: String, value: String)]) {

@@ -106,7 +106,7 @@ struct Worker: ~Copyable {
     var isFinished = false
     var isDrained = false
     /// Settings read on the hot path and for each login, copied out of the snapshot.
-    var startupNames = StartupNames(Settings())
+    var ignoredStartupParameters: Set<String> = []
     var packetBytesMax: UInt32 = 0x7FFF_FFFF
     var isQueryProtocolForbidden = false
     var serverStatementsMax = 0
@@ -141,7 +141,7 @@ struct Worker: ~Copyable {
     }
 
     mutating func readHotSettings() {
-        startupNames = StartupNames(settings)
+        ignoredStartupParameters = Set(settings.ignoreStartupParameters.map { $0.lowercased() })
         packetBytesMax = UInt32(clamping: settings.maxPacketSize)
         isQueryProtocolForbidden = settings.disablePqexec
         serverStatementsMax = settings.maxPreparedStatements

@@ -223,6 +223,21 @@ public final class SessionEffects {
         ends = []
     }
 
+    /// Forgets everything but which settings may have gone back to their defaults.
+    public func keepResets() {
+        ignoreHolds()
+        settings = []
+        channels = []
+        hasUnreadableChannel = false
+        executes = false
+        prepared = nil
+    }
+
+    /// Whether settings of these names have no value of the session's any more, if nothing failed.
+    public func resets(everythingOf names: [String]) -> Bool {
+        resetsAll && names.allSatisfy { !SessionQuestion.ofIdentity.contains($0) || resets.contains($0) }
+    }
+
     private func add(
         _ kind: StatementKind, _ text: UnsafeRawBufferPointer, _ reader: NameReader, _ standardConformingStrings: Bool
     ) {
@@ -231,9 +246,11 @@ public final class SessionEffects {
         case .reset(let name): reset(read(name, reader))
         case .resetAll: resetsAll = true
         case .setRole(_, let isLocal): if !isLocal { touch("role") }
-        case .resetRole: touch("role")
+        case .resetRole:
+            touch("role")
+            reset("role")
         case .setSessionAuthorization(_, let isLocal): if !isLocal { touchAuthorization() }
-        case .resetSessionAuthorization: touchAuthorization()
+        case .resetSessionAuthorization: resetAuthorization()
         case .setSessionCharacteristics:
             for name in ["isolation", "read_only", "deferrable"] { touch("default_transaction_\(name)") }
         case .setConfigCall(let call): add(call, reader)
@@ -247,6 +264,7 @@ public final class SessionEffects {
         case .discardAll:
             closesStatements = true
             resetsAll = true
+            for name in SessionQuestion.ofIdentity { reset(name) }
             ends.formUnion(.provable)
             channels.append(.unlistenAll)
         case .discardTemp, .dropMaybeTemporary: ends.insert(.temporaryObjects)
@@ -310,6 +328,11 @@ public final class SessionEffects {
     private func touchAuthorization() {
         touch("session_authorization")
         touch("role")
+    }
+
+    private func resetAuthorization() {
+        touchAuthorization()
+        for name in SessionQuestion.ofIdentity { reset(name) }
     }
 
     private func touch(_ name: String?) {

@@ -33,7 +33,9 @@ public struct SessionQuestion {
         mayHaveFailed = effects.hadError
         asksAll = effects.changesUnknownSettings
         if effects.resetsAll, !known.isEmpty || !names.isEmpty || held.contains(.settings) { asksAll = true }
-        for name in effects.resets where known.contains(name) || names.contains(name) { asksAll = true }
+        for name in effects.resets where !Self.ofIdentity.contains(name) {
+            if known.contains(name) || names.contains(name) { asksAll = true }
+        }
         if asksAll { names += known.filter { !names.contains($0) } }
         if effects.changesUnknownSettings { names += Self.ofIdentity.filter { !names.contains($0) } }
         asksChannels = effects.listens
@@ -49,7 +51,7 @@ public struct SessionQuestion {
     }
 
     /// Who the session is: settings that the server never lists.
-    static var ofIdentity: [String] { ["role", "session_authorization"] }
+    public static var ofIdentity: [String] { ["role", "session_authorization"] }
 
     /// The query. Its rows have a kind (`s` for a setting, `h` for what holds, `l` for a channel), a name and a value.
     ///

@@ -25,6 +25,8 @@ public enum SQLState {
     public static var featureNotSupported: String { "0A000" }
     /// invalid_parameter_value
     public static var invalidParameterValue: String { "22023" }
+    /// character_not_in_repertoire: not in the encoding that it should be in.
+    public static var characterNotInRepertoire: String { "22021" }
     /// active_sql_transaction: the command must not run in a transaction.
     public static var activeTransaction: String { "25001" }
     /// read_only_sql_transaction
@@ -51,6 +53,8 @@ public enum SQLState {
     public static var insufficientPrivilege: String { "42501" }
     /// syntax_error
     public static var syntaxError: String { "42601" }
+    /// invalid_name
+    public static var invalidName: String { "42602" }
     /// undefined_object: no such setting.
     public static var undefinedObject: String { "42704" }
     /// duplicate_prepared_statement

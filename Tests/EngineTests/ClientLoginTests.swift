@@ -8,15 +8,12 @@ import Wire
 
 @Suite struct ClientLoginTests {
     private func read(
-        _ parameters: [(name: String, value: String)], ignored: [String] = [], reported: Set<String> = []
+        _ parameters: [(name: String, value: String)], ignored: Set<String> = []
     ) -> Result<LoginRequest, LoginRefusal> {
-        var settings = Settings()
-        settings.ignoreStartupParameters = ignored
         do throws(LoginRefusal) {
             return .success(
                 try readStartupParameters(
-                    StartupMessage(minorVersion: 0, parameters: parameters), names: StartupNames(settings),
-                    reported: reported))
+                    StartupMessage(minorVersion: 0, parameters: parameters), ignored: ignored))
         } catch {
             return .failure(error)
         }
@@ -39,25 +36,74 @@ import Wire
         #expect(refusal(read(parameters)) == "no username supplied")
     }
 
-    @Test("settings that servers report follow the client, in options too")
-    func trackedSettings() throws {
+    @Test("every parameter is a setting of the client, those in options first")
+    func settings() throws {
         let request = try read(
-            [("user", "a"), ("application_name", "x"), ("options", "-c search_path=s --TimeZone=UTC")],
-            reported: ["search_path"]
+            [("user", "a"), ("application_name", "x"), ("options", "-c search_path=s --TimeZone=UTC")]
         ).get()
-        #expect(request.settings.map(\.name) == ["application_name", "search_path", "TimeZone"])
-        #expect(request.settings.map(\.value) == ["x", "s", "UTC"])
+        #expect(request.settings.map(\.name) == ["search_path", "TimeZone", "application_name"])
+        #expect(request.settings.map(\.value) == ["s", "UTC", "x"])
     }
 
-    @Test("a setting that cannot follow the client is refused by name, unless it is to be ignored")
-    func unknownSettings() throws {
-        let parameters = [(name: "user", value: "a"), (name: "extra_float_digits", value: "2")]
-        #expect(refusal(read(parameters)) == "unsupported startup parameter: extra_float_digits")
+    @Test(
+        "of a repeated setting the last value counts, the packet's own after that in options, whatever the case",
+        arguments: [
+            [("work_mem", "1"), ("WORK_MEM", "3")], [("Work_Mem", "3"), ("options", "-c work_mem=1 -c work_mem=2")],
+            [("options", "-c work_mem=1"), ("options", "-c work_mem=2 --work-mem=3")],
+        ])
+    func repeatedSettings(parameters: [(name: String, value: String)]) throws {
+        let request = try read([("user", "a")] + parameters).get()
+        #expect(request.settings.map(\.value) == ["3"])
+        #expect(request.settings.first?.name.lowercased() == "work_mem")
+    }
+
+    @Test("what is to be ignored is dropped, in options too")
+    func ignoredSettings() throws {
+        let parameters = [(name: "user", value: "a"), (name: "Extra_Float_Digits", value: "2")]
         #expect(try read(parameters, ignored: ["extra_float_digits"]).get().settings.isEmpty)
         let options = [(name: "user", value: "a"), (name: "options", value: "-c geqo=off")]
-        #expect(refusal(read(options)) == "unsupported startup parameter in options: geqo")
         #expect(try read(options, ignored: ["options"]).get().settings.isEmpty)
         #expect(try read(options, ignored: ["geqo"]).get().settings.isEmpty)
+    }
+
+    @Test("what begins anew with every transaction is no setting of a session")
+    func settingsOfTransactions() throws {
+        let parameters = [("user", "a"), ("transaction_isolation", "serializable"), ("SEED", "0.5")]
+        #expect(try read(parameters).get().settings.isEmpty)
+    }
+
+    @Test(
+        "a name that cannot be one of a setting is refused in PostgreSQL's words",
+        arguments: ["", " ", "a b", "a-b", "a;b", "a\"", "1a", "é", "\u{212A}ey"])
+    func unknownNames(name: String) {
+        let found = read([("user", "a"), (name, "1")])
+        #expect(refusal(found) == "unrecognized configuration parameter \"\(name)\"")
+        let custom = read([("user", "a"), ("app.\(name)", "1")])
+        #expect(refusal(custom) == "invalid configuration parameter name \"app.\(name)\"")
+    }
+
+    @Test("names of letters, digits, underscores and dollars are taken, with any number of dots")
+    func goodNames() throws {
+        for name in ["work_mem", "_a", "a1$", "app.x", "a.b.c$1"] {
+            #expect(try read([("user", "a"), (name, "1")]).get().settings.map(\.name) == [name])
+        }
+    }
+
+    @Test(
+        "what no session can begin with is refused",
+        arguments: [
+            ("LOCAL_preload_libraries", "x"), ("app.x", String(repeating: "y", count: 1_025)),
+            ("app." + String(repeating: "x", count: 60), "y"), ("app.x", "\u{FFFD}"),
+        ])
+    func impossibleSettings(name: String, value: String) {
+        #expect(refusal(read([("user", "a"), (name, value)])) == "unsupported startup parameter: \(name)")
+    }
+
+    @Test("sixty-four settings are taken, one more is too many")
+    func tooManySettings() throws {
+        let parameters = (0..<64).map { (name: "app.s\($0)", value: "1") } + [(name: "user", value: "a")]
+        #expect(try read(parameters).get().settings.count == 64)
+        #expect(refusal(read(parameters + [("work_mem", "1MB")])) == "too many startup parameters")
     }
 
     @Test("protocol extensions are collected to be refused politely")

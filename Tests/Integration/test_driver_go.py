@@ -64,8 +64,7 @@ def libpq() -> list[str]:
 
 @pytest.fixture
 def small(weir_factory):
-    # lib/pq asks for extra_float_digits at login.
-    return weir_factory(default_pool_size=SERVERS, ignore_startup_parameters="extra_float_digits")
+    return weir_factory(default_pool_size=SERVERS)
 
 
 def test_pgx(small, pgx):

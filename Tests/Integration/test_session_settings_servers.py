@@ -79,7 +79,7 @@ def test_a_value_that_no_server_takes_any_more_ends_its_client_alone(weir_factor
     with pytest.raises(wire.ServerError) as caught:
         assert client.exchange(query("select 1")).errors[0].sqlstate == "08006"
         client.query("select 1")
-    assert caught.value.severity == "FATAL" and "public.own" in caught.value.detail
+    assert caught.value.severity == "FATAL" and "public.own" in caught.value.message
     assert shown(other, "default_text_search_config") == default
     assert weir.connect().value("select 1") == 1
 
