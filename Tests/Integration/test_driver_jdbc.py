@@ -38,7 +38,7 @@ def pgjdbc() -> list[str]:
 @pytest.fixture
 def small(weir_factory):
     # pgjdbc asks for extra_float_digits at login.
-    return weir_factory(default_pool_size=SERVERS, ignore_startup_parameters="extra_float_digits")
+    return weir_factory(default_pool_size=SERVERS)
 
 
 def test_pgjdbc(small, pgjdbc):
