@@ -131,11 +131,9 @@ extension Worker {
     // MARK: The transaction is over
 
     /// It is known what came of a client's LISTENs and UNLISTENs.
-    mutating func settleChannels(
-        _ index: UInt32, _ changes: [SessionEffects.ChannelChange], isListening: (String) -> Bool, unlistens: Bool
-    ) {
+    mutating func settleChannels(_ index: UInt32, _ changes: [ChannelChange], isListening: (String) -> Bool) {
         guard !changes.isEmpty, let own = clients[index].pointee.notifications else { return }
-        leaveChannels(own.settle(changes, isListening: isListening, unlistens: unlistens), index)
+        leaveChannels(own.settle(changes, isListening: isListening), index)
     }
 
     /// A client and its server part: nothing will be heard of LISTENs that are still under way.
@@ -146,9 +144,8 @@ extension Worker {
         guard let own = client.pointee.notifications else { return }
         if let unanswered {
             // The client was told that it is over: what was not undone has happened.
-            let assumed = unanswered.hasFailed ? [] : unanswered.channels.listenedTo
-            settleChannels(
-                index, unanswered.channels, isListening: { assumed.contains($0) }, unlistens: !unanswered.hasFailed)
+            let assumed = unanswered.channels.listenedTo
+            settleChannels(index, unanswered.channels.list) { assumed.contains($0) }
         }
         if own.isUnderWay { leaveChannels(own.dropUnderWay(), index) }
         guard client.pointee.wait == .none else { return }
@@ -182,7 +179,7 @@ extension Worker {
         guard let own = clients[index].pointee.notifications else { return }
         leaveChannels(own.dropAwaited(), index)
         leaveChannels(own.dropUnderWay(), index)
-        leaveChannels(own.settle([.unlistenAll], isListening: { _ in false }, unlistens: true), index)
+        leaveChannels(own.settle([.unlistenAll]) { _ in false }, index)
         clients[index].pointee.notifications = nil
     }
 

@@ -102,6 +102,7 @@ extension Worker {
         let batch = client.pointee.retry
         client.pointee.retry = .none
         guard !batch.isNone else { return }
+        server.pointee.effects?.willBeRepeated()
         log(.log, "\(name(ofServer: index)) cached plan must not change result type: its statements are prepared anew")
         dropStatements(ofServer: index)
         sendOwnQuery(index, "DEALLOCATE ALL", .statement)

@@ -70,6 +70,9 @@ extension Worker {
         case BackendTag.dataRow:
             if server.pointee.owed.origin == .state { sessionRow(index, frame, bytes) }
             return passes
+        case BackendTag.commandComplete:
+            noteCommitAnswered(index, frame, bytes)
+            return passes
         case BackendTag.noticeResponse:
             // Notices are harmless; without a client there is nobody to tell.
             return passes

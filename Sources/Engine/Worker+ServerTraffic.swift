@@ -135,7 +135,8 @@ extension Worker {
                 if !watched.contains(frame.tag) {
                     if !passes { run = frame.end }
                 } else if serverTags.replyEnds.contains(frame.tag) {
-                    if tracks, frame.tag == BackendTag.commandComplete {
+                    // How a COMMIT is answered decides what the client listens to.
+                    if tracks || server.pointee.effects != nil, frame.tag == BackendTag.commandComplete {
                         noteCommandComplete(index, frame, bytes + offset)
                     }
                     if !passes { run = frame.end }
@@ -200,7 +201,7 @@ extension Worker {
     @inline(__always)
     private func wholeTags(_ server: UnsafeMutablePointer<Server>, _ tracks: Bool) -> TagSet {
         if server.pointee.owed.origin == .state { return serverTags.wholeInAnswer }
-        return tracks ? serverTags.wholeWithStatements : serverTags.whole
+        return tracks || server.pointee.effects != nil ? serverTags.wholeWithStatements : serverTags.whole
     }
 
     /// A reply within a batch has ended at `end`; returns where the run goes on. It is cut where a reply is due that
@@ -254,8 +255,8 @@ extension Worker {
         let client = UInt32(server.pointee.client)
         let generation = clients[client].pointee.generation
         let waits = clients[client].pointee.wait == .answers && !server.pointee.owed.awaitsClientReady
+        if server.pointee.effects != nil { settleUnlistens(client, index, status) }
         guard server.pointee.owed.isEmpty else {
-            if server.pointee.hasSessionState { settleUnlistens(client, index, status) }
             if waits { resumeAfterAnswers(client) }
             return
         }

@@ -31,8 +31,7 @@ extension Worker {
         guard !question.isEmpty else {
             let held = server.pointee.pin?.reasons ?? []
             holdServer(serverIndex, held.union(unprovable(effects)), effects)
-            settleChannels(
-                clientIndex, effects.channels, isListening: { _ in false }, unlistens: !effects.hasFailed)
+            settleChannels(clientIndex, effects.channels.list) { _ in false }
             return server.pointee.pin != nil
         }
         beginResetWait(effects, clientIndex)
@@ -41,16 +40,25 @@ extension Worker {
         return true
     }
 
-    /// A request has been answered, and the client has sent more. UNLISTENs of a transaction that is over are settled
-    /// before what comes next can fail.
+    /// A request has been answered. UNLISTENs that nothing can undo any more are settled before what comes next.
+    @inline(never)
     mutating func settleUnlistens(_ clientIndex: UInt32, _ serverIndex: UInt32, _ status: UInt8) {
-        guard let effects = servers[serverIndex].pointee.effects else { return }
-        effects.requestAnswered()
-        guard status == TransactionStatus.idle else { return }
-        effects.isConfirmed = true
-        guard effects.hasAnsweredChannels, !effects.listens else { return }
-        settleChannels(clientIndex, effects.channels, isListening: { _ in false }, unlistens: !effects.hasFailed)
-        effects.forgetChannels()
+        let server = servers[serverIndex]
+        guard let effects = server.pointee.effects else { return }
+        let isIdle = status == TransactionStatus.idle
+        effects.requestAnswered(
+            isIdle: isIdle, isFailed: status == TransactionStatus.failed, isLast: server.pointee.owed.isEmpty)
+        if isIdle { effects.isConfirmed = true }
+        settleChannels(clientIndex, effects.takeFinalChannels()) { _ in false }
+    }
+
+    /// A COMMIT of the client's has been answered: what its transaction changed of what the client listens to stays.
+    func noteCommitAnswered(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
+        let server = servers[index]
+        guard let effects = server.pointee.effects, server.pointee.owed.origin == .client else { return }
+        let text = UnsafeRawBufferPointer(
+            start: bytes + MessageFramer.headerBytes, count: frame.length - MessageFramer.headerBytes - 1)
+        if text.elementsEqual("COMMIT".utf8) { effects.committed() }
     }
 
     private func unprovable(_ effects: SessionEffects) -> HoldReasons { effects.begins.subtracting(.provable) }
@@ -107,9 +115,7 @@ extension Worker {
         reasons.formUnion(unprovable(pending.effects))
         holdServer(serverIndex, reasons, pending.effects)
         let channels = pending.answer.channels
-        settleChannels(
-            clientIndex, pending.effects.channels, isListening: { isUnknown || channels.contains($0) },
-            unlistens: !pending.effects.hasFailed)
+        settleChannels(clientIndex, pending.effects.channels.list) { isUnknown || channels.contains($0) }
     }
 
     /// The settings that were asked for are the client's from now on; false when they cannot be held.

@@ -153,8 +153,10 @@ extension Worker {
             if kind.changesSession { changes = true }
             if kind.mayUndoChanges { undoes = true }
         }
+        let server = servers[serverIndex]
         // Whether UNLISTENs count is told by nothing but what came after them.
-        if undoes, servers[serverIndex].pointee.effects?.channels.isEmpty == false { changes = true }
+        let isAfterChannels = server.pointee.effects?.channels.isEmpty == false
+        if undoes, isAfterChannels { changes = true }
         guard changes else { return nil }
         let effects = SessionEffects()
         effects.add(text, standardConformingStrings: isStandard)
@@ -165,6 +167,7 @@ extension Worker {
     mutating func noteEffects(_ effects: SessionEffects, _ index: UInt32, _ serverIndex: UInt32) -> TextVerdict {
         let server = servers[serverIndex]
         let pool = pools[UInt32(server.pointee.pool)]
+        if !isAfterChannels { effects.forgetLoneControls() }
         switch pool.pointee.pinMode {
         case .ignore: effects.ignoreHolds()
         case .refuse: if !effects.begins.isEmpty { return .refused(pinRefused(effects.begins)) }
@@ -184,11 +187,10 @@ extension Worker {
         case .failed(let error): return .refused(error)
         }
         let known = server.pointee.effects ?? effects
-        let isFirst = known === effects || known.channels.isEmpty
         if known !== effects { known.add(effects) }
         server.pointee.effects = known
         if !effects.channels.isEmpty {
-            known.noteRequest(after: server.pointee.owed.clientRequestsAhead, isFirst: isFirst)
+            known.noteRequest(after: server.pointee.owed.clientRequestsAhead)
         }
         noteResets(effects, index)
         return .pass

@@ -77,23 +77,20 @@ public final class ClientChannels {
     /// A transaction is over.
     ///
     /// - Parameters:
-    ///   - changes: its LISTENs and UNLISTENs in their order.
+    ///   - changes: its LISTENs in their order, and the UNLISTENs among them that count.
     ///   - isListening: whether the server's session has come to listen to a channel.
-    ///   - unlistens: whether its UNLISTENs count.
     /// - Returns: the channels that it has no use for any more.
-    public func settle(
-        _ changes: [SessionEffects.ChannelChange], isListening: (String) -> Bool, unlistens: Bool
-    ) -> [String] {
+    public func settle(_ changes: [ChannelChange], isListening: (String) -> Bool) -> [String] {
         var before = channels
-        for change in changes.effective {
+        for change in changes {
             switch change {
             case .listen(let channel):
                 before.insert(channel)
                 if isListening(channel) { channels.insert(channel) }
                 if let count = underWay[channel] { underWay[channel] = count > 1 ? count - 1 : nil }
-            case .unlisten(let channel): if unlistens { channels.remove(channel) }
-            case .unlistenAll: if unlistens { channels.removeAll() }
-            case .savepoint, .release, .rollbackTo, .rollback: break
+            case .unlisten(let channel): channels.remove(channel)
+            case .unlistenAll: channels.removeAll()
+            case .savepoint, .release, .rollbackTo, .rollback, .commit: break
             }
         }
         return dropUnwanted(before)
@@ -141,44 +138,5 @@ public final class ClientChannels {
             return true
         }
         return taken
-    }
-}
-
-extension [SessionEffects.ChannelChange] {
-    /// Without the UNLISTENs that were rolled back. LISTENs stay: of them the server is asked.
-    var effective: [SessionEffects.ChannelChange] { remaining(keepsListens: true) }
-
-    /// The channels that the statements lead to listening to, if none of them fails.
-    public var listenedTo: Set<String> {
-        var channels: Set<String> = []
-        for change in remaining(keepsListens: false) {
-            switch change {
-            case .listen(let channel): channels.insert(channel)
-            case .unlisten(let channel): channels.remove(channel)
-            case .unlistenAll: channels.removeAll()
-            case .savepoint, .release, .rollbackTo, .rollback: break
-            }
-        }
-        return channels
-    }
-
-    private func remaining(keepsListens: Bool) -> [SessionEffects.ChannelChange] {
-        guard contains(where: \.isTransactionControl) else { return self }
-        var kept: [SessionEffects.ChannelChange] = []
-        for change in self {
-            switch change {
-            case .listen, .unlisten, .unlistenAll, .savepoint: kept.append(change)
-            case .release(let name):
-                // It ends with those that were set within it; what was done since then stays.
-                guard let start = kept.lastIndex(of: .savepoint(name)) else { continue }
-                kept.replaceSubrange(start..., with: kept[start...].filter { !$0.isTransactionControl })
-            case .rollbackTo(let name):
-                // A savepoint that was set before the first change is not among them.
-                let start = kept.lastIndex(of: .savepoint(name)).map { $0 + 1 } ?? 0
-                kept.replaceSubrange(start..., with: kept[start...].filter { keepsListens && $0.isListen })
-            case .rollback: kept = kept.filter { keepsListens && $0.isListen }
-            }
-        }
-        return kept
     }
 }

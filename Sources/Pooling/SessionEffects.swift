@@ -34,7 +34,7 @@ public final class SessionEffects {
     /// What may have come to its end.
     public private(set) var ends: HoldReasons = []
     /// The LISTENs and UNLISTENs in their order.
-    public private(set) var channels: [ChannelChange] = []
+    public private(set) var channels = ChannelChanges()
     /// What statements that were prepared by SQL do when they are executed.
     public private(set) var prepared: SessionEffects?
     /// A prepared statement was executed by SQL.
@@ -49,42 +49,10 @@ public final class SessionEffects {
     public private(set) var statement = ""
     /// A channel's name cannot be read.
     public private(set) var hasUnreadableChannel = false
-    /// An error has come: what the server cannot be asked about was not done.
-    public var hasFailed = false {
-        didSet { if hasFailed { hadError = true } }
-    }
-    /// `hasFailed` was true once, even if a ROLLBACK TO has mended it.
+    /// An error has come: settings may be without a value of the session's own.
     public private(set) var hadError = false
-    /// How many requests of the client are answered before the one with the first change of channels, and before the one
-    /// with the last: negative when it has been answered.
-    private var requestsBeforeFirst = 0
-    private var requestsBeforeLast = 0
     /// The text is the body of a PREPARE.
     private var isBody = false
-
-    /// A LISTEN, or something that only shows whether UNLISTENs were rolled back: of these no server can be asked.
-    public enum ChannelChange: Equatable, Sendable {
-        case listen(String)
-        case unlisten(String)
-        case unlistenAll
-        case savepoint(String)
-        case release(String)
-        case rollbackTo(String)
-        case rollback
-
-        /// Whether it changes no channel itself.
-        public var isTransactionControl: Bool {
-            switch self {
-            case .listen, .unlisten, .unlistenAll: false
-            case .savepoint, .release, .rollbackTo, .rollback: true
-            }
-        }
-
-        /// Whether it is a LISTEN.
-        public var isListen: Bool { if case .listen = self { true } else { false } }
-
-        var isSavepoint: Bool { if case .savepoint = self { true } else { false } }
-    }
 
     /// No effects.
     public init() {}
@@ -131,11 +99,10 @@ public final class SessionEffects {
         if other.changesUnknownSettings { changesUnknownSettings = true }
         begins.formUnion(other.begins)
         ends.formUnion(other.ends)
-        for change in other.channels { add(change) }
+        channels.append(other.channels)
         if let more = other.prepared { prepare(more) }
         if other.executes { executes = true }
         if other.hadError { hadError = true }
-        if other.hasFailed { hasFailed = true }
         if other.isConfirmed { isConfirmed = true }
         if statement.isEmpty { statement = other.statement }
     }
@@ -152,41 +119,37 @@ public final class SessionEffects {
         return attempts < Self.attemptsMax
     }
 
-    /// Whether another's changes of channels are too many after these. A transaction can always be rolled back.
+    /// Whether another's changes of channels are too many after these. A transaction can always be ended.
     public func isFull(for other: SessionEffects) -> Bool {
-        channels.count + other.channels.count > Self.channelChangesMax
-            && !other.channels.allSatisfy { $0 == .rollback }
+        channels.count + other.channels.count > Self.channelChangesMax && !other.channels.onlyEndTransactions
     }
 
     /// The texts added last are of a request that has so many of the client's before it.
-    ///
-    /// - Parameter isFirst: there was no change of channels before.
-    public func noteRequest(after count: Int, isFirst: Bool) {
-        if isFirst { requestsBeforeFirst = count }
-        requestsBeforeLast = count
+    public func noteRequest(after count: Int) { channels.numberRequest(after: count) }
+
+    /// A request has been answered (see `ChannelChanges`).
+    public func requestAnswered(isIdle: Bool, isFailed: Bool, isLast: Bool) {
+        channels.requestAnswered(isIdle: isIdle, isFailed: isFailed, isLast: isLast)
     }
 
-    /// A request has been answered.
-    public func requestAnswered() {
-        requestsBeforeFirst -= 1
-        requestsBeforeLast -= 1
-    }
+    /// A COMMIT of the client's has been answered as such.
+    public func committed() { channels.committed() }
 
-    /// An error has come in reply to the oldest request. One before the first change has no part in it: if their
-    /// transaction fails for it, they have an error of their own.
+    /// An error has come in reply to the oldest request.
     public func errorCame() {
         hadError = true
-        if requestsBeforeFirst <= 0 { hasFailed = true }
+        channels.errorCame()
     }
 
-    /// All changes of channels have been answered: nothing that comes later fails them.
-    public var hasAnsweredChannels: Bool { !channels.isEmpty && requestsBeforeLast < 0 }
+    /// The request that failed is sent once more.
+    public func willBeRepeated() { channels.hasError = false }
 
-    /// They are settled.
-    public func forgetChannels() {
-        channels = []
-        hasFailed = false
-    }
+    /// The changes of channels that nothing can undo any more, if the server need not be asked about them; they are
+    /// forgotten.
+    public func takeFinalChannels() -> [ChannelChange] { channels.takeFinal() }
+
+    /// The ends of transactions matter to nothing if no channel has changed.
+    public func forgetLoneControls() { if channels.areControlOnly { channels = ChannelChanges() } }
 
     /// Whether settings may have another value than is known.
     public var mayChangeSettings: Bool {
@@ -197,24 +160,11 @@ public final class SessionEffects {
     public func mayNotBeExecuted() { hadError = true }
 
     /// Whether one of the texts holds a LISTEN.
-    public var listens: Bool { hasUnreadableChannel || channels.contains(where: \.isListen) }
+    public var listens: Bool { hasUnreadableChannel || channels.listens }
 
     /// The channels of the LISTENs, in their order.
     public var listenedChannels: [String] {
-        channels.compactMap { if case .listen(let channel) = $0 { channel } else { nil } }
-    }
-
-    private func add(_ change: ChannelChange) {
-        // What comes before the first change has no influence on it.
-        if channels.isEmpty, change.isTransactionControl { return }
-        switch (channels.last, change) {
-        case (.savepoint(let set), .release(let released)) where set == released: channels.removeLast()
-        case (let last, _) where last == change && !change.isListen && !change.isSavepoint: break
-        case (_, .rollback): channels = channels.filter(\.isListen) + [.rollback]
-        default: channels.append(change)
-        }
-        // The transaction goes on as if there had been no error since the savepoint.
-        if case .rollbackTo = change { hasFailed = false }
+        channels.list.compactMap { if case .listen(let channel) = $0 { channel } else { nil } }
     }
 
     /// Forgets what may have begun: nothing is held for this client.
@@ -280,6 +230,7 @@ public final class SessionEffects {
         case .rollbackToSavepoint(let savepoint):
             channels.append(.rollbackTo(name(savepoint, reader) ?? ""))
         case .rollback: channels.append(.rollback)
+        case .commit: channels.append(.commit)
         case .createTemporary(let dropsAtCommit): if !dropsAtCommit { begins.insert(.temporaryObjects) }
         case .declareCursorWithHold: begins.insert(.heldCursors)
         case .close, .closeAll: ends.insert(.heldCursors)
@@ -287,8 +238,7 @@ public final class SessionEffects {
         case .advisoryUnlock: ends.insert(.advisoryLocks)
         case .load: begins.insert(.library)
         case .doBlock: changesUnknownSettings = true
-        case .setTransaction, .discardPlans, .discardSequences, .notify, .begin, .commit,
-            .prepareTransaction, .copy, .other:
+        case .setTransaction, .discardPlans, .discardSequences, .notify, .begin, .prepareTransaction, .copy, .other:
             break
         }
     }
@@ -320,7 +270,7 @@ public final class SessionEffects {
         let inner = SessionEffects()
         inner.isBody = true
         inner.add(UnsafeRawBufferPointer(rebasing: text[body]), standardConformingStrings: standardConformingStrings)
-        inner.channels = []
+        inner.channels = ChannelChanges()
         inner.hasUnreadableChannel = false
         if !inner.isEmpty { prepare(inner) }
     }

@@ -187,7 +187,7 @@ extension StatementKind {
     /// Whether statements before it in the transaction may be undone by it, or it marks how far.
     public var mayUndoChanges: Bool {
         switch self {
-        case .rollback, .savepoint, .releaseSavepoint, .rollbackToSavepoint: true
+        case .commit, .rollback, .savepoint, .releaseSavepoint, .rollbackToSavepoint: true
         default: false
         }
     }

@@ -5,14 +5,12 @@ private func message(_ number: UInt8, bytes: Int = 8) -> [UInt8] { [UInt8](repea
 
 /// What a client listens to and hears, driven like by a worker.
 struct ClientChannelsTests {
-    private typealias Change = SessionEffects.ChannelChange
-
     /// LISTENs that are passed on at once and commit.
     private func listening(_ names: String...) -> ClientChannels {
         let channels = ClientChannels()
         _ = channels.await(names)
         channels.passedOn(names)
-        _ = channels.settle(names.map { .listen($0) }, isListening: { _ in true }, unlistens: true)
+        _ = channels.settle(names.map { .listen($0) }, isListening: { _ in true })
         return channels
     }
 
@@ -20,7 +18,7 @@ struct ClientChannelsTests {
         let channels = ClientChannels()
         #expect(channels.await(["a", "b"]) == ["a", "b"])
         channels.passedOn(["a", "b"])
-        #expect(channels.settle([.listen("a"), .listen("b")], isListening: { $0 == "a" }, unlistens: true) == ["b"])
+        #expect(channels.settle([.listen("a"), .listen("b")], isListening: { $0 == "a" }) == ["b"])
         #expect(channels.channels == ["a"])
         #expect(!channels.wants("b"))
     }
@@ -37,7 +35,7 @@ struct ClientChannelsTests {
         channels.passedOn(["a"])
         #expect(channels.add(message(1), channel: "a"))
         #expect(channels.takeQueue() == [])
-        #expect(channels.settle([.listen("a")], isListening: { _ in true }, unlistens: true) == [])
+        #expect(channels.settle([.listen("a")], isListening: { _ in true }) == [])
         #expect(channels.takeQueue() == [message(1)])
         #expect(channels.bytes == 0)
     }
@@ -47,7 +45,7 @@ struct ClientChannelsTests {
         _ = channels.await(["a"])
         channels.passedOn(["a"])
         #expect(channels.add(message(1), channel: "a"))
-        #expect(channels.settle([.listen("a")], isListening: { _ in false }, unlistens: true) == ["a"])
+        #expect(channels.settle([.listen("a")], isListening: { _ in false }) == ["a"])
         #expect(channels.takeQueue() == [])
         #expect(channels.bytes == 0)
         #expect(channels.isEmpty)
@@ -67,7 +65,7 @@ struct ClientChannelsTests {
         for (number, channel) in [(1, "b"), (2, "a"), (3, "b")] {
             #expect(channels.add(message(UInt8(number)), channel: channel))
         }
-        _ = channels.settle([.listen("b")], isListening: { _ in true }, unlistens: true)
+        _ = channels.settle([.listen("b")], isListening: { _ in true })
         #expect(channels.takeQueue() == [message(1), message(2), message(3)])
     }
 
@@ -79,10 +77,10 @@ struct ClientChannelsTests {
         _ = channels.await(["b"])
         channels.passedOn(["b"])
         _ = channels.await(["c"])
-        #expect(channels.settle([.listen("a")], isListening: { $0 == "a" }, unlistens: true) == [])
+        #expect(channels.settle([.listen("a")], isListening: { $0 == "a" }) == [])
         #expect(channels.wants("b"))
         #expect(channels.awaited == ["c"])
-        #expect(channels.settle([.listen("b")], isListening: { $0 == "b" }, unlistens: true) == [])
+        #expect(channels.settle([.listen("b")], isListening: { $0 == "b" }) == [])
         #expect(channels.channels == ["a", "b"])
     }
 
@@ -92,8 +90,8 @@ struct ClientChannelsTests {
             _ = channels.await(["a"])
             channels.passedOn(["a"])
         }
-        #expect(channels.settle([.listen("a")], isListening: { _ in false }, unlistens: true) == [])
-        #expect(channels.settle([.listen("a")], isListening: { _ in false }, unlistens: true) == ["a"])
+        #expect(channels.settle([.listen("a")], isListening: { _ in false }) == [])
+        #expect(channels.settle([.listen("a")], isListening: { _ in false }) == ["a"])
     }
 
     @Test func aLostServerTakesWhatWasUnderWay() {
@@ -118,51 +116,10 @@ struct ClientChannelsTests {
         let channels = listening("a", "b")
         #expect(channels.add(message(1), channel: "a"))
         #expect(channels.add(message(2), channel: "b"))
-        #expect(channels.settle([.unlisten("a")], isListening: { _ in false }, unlistens: true) == ["a"])
+        #expect(channels.settle([.unlisten("a")], isListening: { _ in false }) == ["a"])
         #expect(channels.takeQueue() == [message(2)])
-        #expect(channels.settle([.unlistenAll], isListening: { _ in false }, unlistens: true) == ["b"])
+        #expect(channels.settle([.unlistenAll], isListening: { _ in false }) == ["b"])
         #expect(channels.isEmpty)
-    }
-
-    @Test(
-        arguments: [
-            ([.unlisten("a")], []),
-            ([.unlisten("a"), .rollback], ["a"]),
-            ([.rollback, .unlisten("a")], []),
-            ([.savepoint("s"), .unlisten("a"), .rollbackTo("s")], ["a"]),
-            ([.unlisten("a"), .savepoint("s"), .rollbackTo("s")], []),
-            ([.unlisten("a"), .rollbackTo("s")], ["a"]),
-            ([.savepoint("s"), .unlisten("a"), .release("s"), .rollbackTo("s")], ["a"]),
-            ([.savepoint("r"), .unlistenAll, .savepoint("s"), .release("s"), .rollbackTo("r")], ["a"]),
-            ([.unlisten("a"), .savepoint("s"), .savepoint("s"), .release("s"), .rollbackTo("s")], []),
-            ([.unlisten("a"), .listen("a")], ["a"]),
-            ([.savepoint("s"), .unlisten("a"), .rollbackTo("s"), .rollbackTo("s"), .unlistenAll], []),
-        ] as [([SessionEffects.ChannelChange], Set<String>)])
-    func unlistensCountThatWereNotRolledBack(
-        changes: [SessionEffects.ChannelChange], expected: Set<String>
-    ) {
-        let channels = listening("a")
-        _ = channels.settle(changes, isListening: { _ in true }, unlistens: true)
-        #expect(channels.channels == expected)
-    }
-
-    @Test(
-        arguments: [
-            ([.listen("a"), .listen("b"), .unlisten("a")], ["b"]),
-            ([.listen("a"), .rollback, .listen("b")], ["b"]),
-            ([.listen("a"), .savepoint("s"), .listen("b"), .rollbackTo("s")], ["a"]),
-            ([.listen("a"), .unlistenAll], []),
-        ] as [([SessionEffects.ChannelChange], Set<String>)])
-    func whatAServerCannotBeAskedAnyMoreIsReadFromTheTexts(
-        changes: [SessionEffects.ChannelChange], expected: Set<String>
-    ) {
-        #expect(changes.listenedTo == expected)
-    }
-
-    @Test func unlistensDoNotCountInAFailedTransaction() {
-        let channels = listening("a")
-        #expect(channels.settle([.unlistenAll], isListening: { _ in false }, unlistens: false) == [])
-        #expect(channels.channels == ["a"])
     }
 
     @Test func theQueueIsBounded() {
@@ -191,7 +148,7 @@ struct ClientChannelsTests {
         var expected: Set<String> = []
         // Who is registered with the listening connection, which must be exactly what is wanted.
         var registered: Set<String> = []
-        var open: [[Change]] = []
+        var open: [[ChannelChange]] = []
         for _ in 0..<20_000 {
             switch Int.random(in: 0..<5, using: &random) {
             case 0:
@@ -211,7 +168,7 @@ struct ClientChannelsTests {
                 let changes = open.removeFirst()
                 let commits = Bool.random(using: &random)
                 registered.subtract(
-                    channels.settle(changes, isListening: { _ in commits }, unlistens: commits))
+                    channels.settle(changes.filter { commits || $0.isListen }, isListening: { _ in commits }))
                 for change in changes where commits {
                     switch change {
                     case .listen(let name): expected.insert(name)

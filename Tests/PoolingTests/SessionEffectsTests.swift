@@ -50,7 +50,7 @@ private let ends: [(String, HoldReasons)] = [
 
 private let nothing = [
     "", "SELECT 1", "INSERT INTO t VALUES ('SET a.b = 1')", "SET LOCAL work_mem = 1", "SET LOCAL ROLE a",
-    "SELECT set_config('a.b', 'c', true)", "BEGIN; COMMIT", "SET TRANSACTION READ ONLY",
+    "SELECT set_config('a.b', 'c', true)", "BEGIN", "SET TRANSACTION READ ONLY",
     "SET transaction_isolation = 'serializable'", "CREATE TEMP TABLE a (b int) ON COMMIT DROP", "DISCARD PLANS",
     "DECLARE c CURSOR FOR SELECT 1", "SELECT pg_advisory_xact_lock(1)", "NOTIFY a", "COPY t FROM STDIN", "SET",
     "PREPARE TRANSACTION 'a'", "SELECT 'set_config(''a'', ''b'', false)'", "-- SET a.b = 1",
@@ -96,7 +96,7 @@ private let nothing = [
     @Test("channels are kept in their order")
     func channels() {
         let found = effects("LISTEN a; UNLISTEN \"B\"", "DISCARD ALL; LISTEN c")
-        #expect(found.channels == [.listen("a"), .unlisten("B"), .unlistenAll, .listen("c")])
+        #expect(found.channels.list == [.listen("a"), .unlisten("B"), .unlistenAll, .listen("c")])
     }
 
     @Test("settings beyond the sixty-fourth hold the server, since their names are not known any more")
@@ -131,12 +131,12 @@ private let nothing = [
     func addition() {
         let first = effects("SET a.b = 1", "CREATE TEMP TABLE t (a int)")
         let second = effects("SET a.c = 1; RESET x", "DROP TABLE t")
-        second.hasFailed = true
+        second.errorCame()
         second.isConfirmed = true
         first.add(second)
         #expect(first.settings == ["a.b", "a.c"] && first.resets == ["x"])
         #expect(first.begins == .temporaryObjects && first.ends == .temporaryObjects)
-        #expect(first.hasFailed && first.isConfirmed)
+        #expect(first.hadError && first.isConfirmed)
         first.ignoreHolds()
         #expect(first.begins.isEmpty && first.ends.isEmpty && !first.isEmpty)
     }
@@ -173,16 +173,22 @@ private let nothing = [
 
     @Test("a long transaction does not make them grow")
     func bounded() {
-        let all = effects("LISTEN a")
+        let all = SessionEffects()
+        func run(_ text: String) {
+            all.add(effects(text))
+            all.noteRequest(after: 0)
+            all.requestAnswered(isIdle: false, isFailed: false, isLast: true)
+        }
+        run("LISTEN a")
         for _ in 0..<1_000 {
             for text in ["SAVEPOINT s", "SAVEPOINT t", "RELEASE t", "RELEASE SAVEPOINT s", "RESET a.b", "UNLISTEN b"] {
-                all.add(effects(text))
+                run(text)
             }
         }
-        #expect(all.channels == [.listen("a"), .unlisten("b")])
+        #expect(all.channels.list == [.listen("a"), .unlisten("b")])
         #expect(all.resets == ["a.b"])
-        for _ in 0..<1_000 { for text in ["SAVEPOINT s", "UNLISTEN c", "ROLLBACK"] { all.add(effects(text)) } }
-        #expect(all.channels == [.listen("a"), .rollback])
+        for _ in 0..<1_000 { for text in ["SAVEPOINT s", "UNLISTEN c", "ROLLBACK AND CHAIN"] { run(text) } }
+        #expect(all.channels.list == [.listen("a")])
     }
 
     @Test("changes of channels that are too many are refused, but for the end of the transaction")
@@ -190,9 +196,17 @@ private let nothing = [
         let all = SessionEffects()
         for number in 0..<SessionEffects.channelChangesMax { all.add(effects("UNLISTEN a\(number)")) }
         #expect(all.isFull(for: effects("LISTEN b")) && all.isFull(for: effects("SAVEPOINT b")))
-        #expect(!all.isFull(for: effects("ROLLBACK")) && !all.isFull(for: effects("SET a.b = 1")))
-        all.add(effects("ROLLBACK"))
-        #expect(!all.isFull(for: effects("LISTEN b")))
+        for text in ["ROLLBACK", "COMMIT", "SET a.b = 1"] { #expect(!all.isFull(for: effects(text))) }
+    }
+
+    @Test("the end of a transaction in which no channel has changed is forgotten")
+    func loneControls() {
+        let lone = effects("BEGIN; COMMIT; SAVEPOINT s; ROLLBACK")
+        lone.forgetLoneControls()
+        #expect(lone.isEmpty)
+        let found = effects("COMMIT; LISTEN a")
+        found.forgetLoneControls()
+        #expect(found.channels.list == [.commit, .listen("a")])
     }
 
     @Test("in the body of PREPARE another PREPARE and LISTEN are not looked at")

@@ -56,7 +56,7 @@ private let unasked: [(String, HoldReasons, [String])] = [
     @Test("where something failed only what the session has set counts")
     func afterAFailure() {
         let failed = effects("SET log_statement = 'all'")
-        failed.hasFailed = true
+        failed.errorCame()
         let query = question(failed).query
         #expect(query.contains("pg_settings") && query.contains("'session'") && query.contains("'log_statement'"))
     }
@@ -91,7 +91,7 @@ private let unasked: [(String, HoldReasons, [String])] = [
     func schemas() {
         let all = effects("SELECT set_config(a, b, false) FROM t; SET a.b = 1; LISTEN a")
         all.addUnseen()
-        all.hasFailed = true
+        all.errorCame()
         let query = question(all).query
         for operation in ["=", "~~"] {
             let bare = query.replacing("OPERATOR(pg_catalog.\(operation))", with: "")
