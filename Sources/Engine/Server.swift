@@ -83,6 +83,8 @@ struct Server: ~Copyable {
     var question: PendingQuestion?
     /// Why it stays with its client between transactions.
     var pin: Pin?
+    /// It has one of the places of `max_pinned`: it stays with its client, or may when the transaction is over.
+    var hasPinPlace = false
     /// Its session is not known and has to be cleaned before the next client.
     var needsCleaning = false
     var gather = Gather()

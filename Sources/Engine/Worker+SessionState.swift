@@ -11,7 +11,6 @@
 
 import Configuration
 import Pooling
-import Synchronization
 import Wire
 
 extension Worker {
@@ -233,7 +232,8 @@ extension Worker {
             pin.reasons = held
         } else {
             server.pointee.pin = Pin(reasons: held, since: now, statement: effects.statement)
-            pool.pointee.pool.bounds.pinned.add(1, ordering: .relaxed)
+            // What no text showed cannot be refused any more.
+            if !server.pointee.hasPinPlace { _ = takePinPlace(server, limit: 0) }
         }
         if let prepared = effects.prepared, let pin = server.pointee.pin {
             if let known = pin.prepared { known.add(prepared) } else { pin.prepared = prepared }
@@ -243,9 +243,25 @@ extension Worker {
     }
 
     private mutating func dropPin(_ server: UnsafeMutablePointer<Server>) {
-        guard server.pointee.pin != nil else { return }
         server.pointee.pin = nil
-        pools[UInt32(server.pointee.pool)].pointee.pool.bounds.pinned.subtract(1, ordering: .relaxed)
+        giveBackPinPlace(server)
+    }
+
+    /// A server may have to stay with its client: takes one of the places for that, all workers' together; false when
+    /// there is none.
+    func takePinPlace(_ server: UnsafeMutablePointer<Server>, limit: Int) -> Bool {
+        if server.pointee.hasPinPlace { return true }
+        server.pointee.hasPinPlace = pools[UInt32(server.pointee.pool)].pointee.pool.bounds.pinned.take(within: limit)
+        return server.pointee.hasPinPlace
+    }
+
+    /// Gives the place back, unless something holds the server, or may when the transaction is over.
+    mutating func giveBackPinPlace(_ server: UnsafeMutablePointer<Server>) {
+        guard server.pointee.hasPinPlace, server.pointee.pin == nil, server.pointee.question == nil,
+            server.pointee.effects?.begins.isEmpty ?? true
+        else { return }
+        server.pointee.hasPinPlace = false
+        pools[UInt32(server.pointee.pool)].pointee.pool.bounds.pinned.giveBack()
     }
 
     /// Tells the client once for each reason, if that is wanted.

@@ -10,7 +10,6 @@ import Configuration
 import Pooling
 import Reactor
 import SQLText
-import Synchronization
 import Wire
 
 /// Whether a text may be passed on, for what it does to the session.
@@ -137,7 +136,12 @@ extension Worker {
         guard pools[UInt32(servers[serverIndex].pointee.pool)].pointee.followsSession else { return }
         let effects = servers[serverIndex].pointee.effects ?? SessionEffects()
         effects.addUnseen()
-        if pools[UInt32(servers[serverIndex].pointee.pool)].pointee.pinMode == .ignore { effects.ignoreHolds() }
+        let pool = pools[UInt32(servers[serverIndex].pointee.pool)]
+        if pool.pointee.pinMode == .ignore {
+            effects.ignoreHolds()
+        } else {
+            _ = takePinPlace(servers[serverIndex], limit: pool.pointee.maxPinned)
+        }
         servers[serverIndex].pointee.effects = effects
     }
 
@@ -172,9 +176,7 @@ extension Worker {
         case .ignore: effects.ignoreHolds()
         case .refuse: if !effects.begins.isEmpty { return .refused(pinRefused(effects.begins)) }
         case .hold:
-            if !effects.begins.isEmpty, server.pointee.pin == nil, pool.pointee.maxPinned > 0,
-                pool.pointee.pool.bounds.pinned.load(ordering: .relaxed) >= pool.pointee.maxPinned
-            {
+            if !effects.begins.isEmpty, !takePinPlace(server, limit: pool.pointee.maxPinned) {
                 return .refused(tooManyPinned(effects.begins, pool.pointee.maxPinned))
             }
         }
@@ -182,6 +184,7 @@ extension Worker {
         guard !effects.isEmpty else { return .pass }
         if server.pointee.effects?.isFull(for: effects) ?? false { return .refused(tooManyChannelChanges) }
         switch prepareChannels(effects, index) {
+        defer { giveBackPinPlace(server) }
         case .ready: break
         case .waits: return .waits
         case .failed(let error): return .refused(error)
@@ -258,7 +261,8 @@ extension Worker {
     private func tooManyPinned(_ reasons: HoldReasons, _ limit: Int) -> ErrorFields {
         ErrorFields(
             code: SQLState.configurationLimitExceeded, message: "too many clients keep a server connection",
-            detail: "The statement needs one of its own (\(reasons.text)), and max_pinned (\(limit)) have one already.",
+            detail: "The statement needs one of its own (\(reasons.text)); \(limit) (max_pinned) have one already, "
+                + "or may have when their transactions are over.",
             hint: "SHOW PINS lists them. Close sessions that are no longer used, or raise max_pinned.")
     }
 

@@ -29,7 +29,7 @@ public final class BoundCount: Sendable {
     }
 
     /// Takes one if the count stays within `limit` (0: no bound).
-    func take(within limit: Int) -> Bool {
+    public func take(within limit: Int) -> Bool {
         var current = takenCount.load(ordering: .relaxed)
         while limit == 0 || current < limit {
             let (done, found) = takenCount.weakCompareExchange(
@@ -97,8 +97,8 @@ public final class PoolBounds: Sendable {
     public let servers = BoundCount(limit: 0)
     /// Connects and logins that are under way over all workers.
     public let connecting = Atomic<Int>(0)
-    /// How many of its servers stay with their clients, over all workers.
-    public let pinned = Atomic<Int>(0)
+    /// How many of its servers stay with their clients, or may when their transactions are over, over all workers.
+    public let pinned = BoundCount(limit: 0)
     /// How many workers have a part of the pool.
     public let workersUsing = Atomic<Int>(0)
     /// The bound of the database (`max_db_connections`).

@@ -6,6 +6,7 @@ import pytest
 
 import wire
 from pinning import CYCLES, pair, reasons, wait_for_pins
+from waiting import wait_until
 from wire import bind, execute, extended, parse, query, sync
 
 pytestmark = pytest.mark.every_backend
@@ -108,6 +109,92 @@ def test_max_pinned_is_a_clear_error(weir_factory, send):
     assert clients[0].query("discard all").errors == []
     wait_for_pins(weir, "temporary objects")
     assert clients[2].exchange(send("create temp table t1 (id int)")).errors == []
+
+
+TEMPORARY = query("create temp table t1 (id int)")
+
+
+def is_refused(client) -> bool:
+    """Whether there is no place for another held server. If there is, it is given back."""
+    errors = [error.sqlstate for error in client.exchange(query("create temp table t2 (id int); drop table t2")).errors]
+    assert errors in ([], ["53400"])
+    return bool(errors)
+
+
+def test_max_pinned_is_not_passed_by_clients_of_the_same_moment(weir_factory):
+    weir = weir_factory(default_pool_size=12, max_pinned=3)
+    clients = [weir.connect() for _ in range(12)]
+    for client in clients:
+        client.query("begin")
+    for client in clients:
+        client.send(TEMPORARY)
+    results = [client.result() for client in clients]
+    assert sorted(bool(result.errors) for result in results) == [False] * 3 + [True] * 9
+    for client in clients:
+        client.query("commit")
+    wait_for_pins(weir, *["temporary objects"] * 3)
+    for client, result in zip(clients, results):
+        if not result.errors:
+            client.query("drop table t1")
+    wait_for_pins(weir)
+    wait_until(lambda: not is_refused(clients[0]), "the places are free again")
+
+
+def ends_by_rollback(client, postgres) -> None:
+    client.query("rollback")
+
+
+def ends_by_an_error(client, postgres) -> None:
+    client.exchange(query("select 1 / 0"))
+    client.query("rollback")
+
+
+def ends_by_leaving(client, postgres) -> None:
+    client.close()
+
+
+def ends_by_the_loss_of_its_server(client, postgres) -> None:
+    postgres.sql("select pg_terminate_backend(%s)", (client.value("select pg_backend_pid()"),))
+
+
+def ends_by_a_drop(client, postgres) -> None:
+    client.query("drop table t1; commit")
+
+
+@pytest.mark.parametrize(
+    "end", [ends_by_rollback, ends_by_an_error, ends_by_leaving, ends_by_the_loss_of_its_server, ends_by_a_drop]
+)
+def test_a_place_that_is_not_needed_in_the_end_is_given_back(weir_factory, postgres, end):
+    weir = weir_factory(default_pool_size=3, max_pinned=1)
+    client, other = weir.connect(), weir.connect()
+    client.query("begin")
+    client.exchange(TEMPORARY)
+    assert is_refused(other)
+    end(client, postgres)
+    wait_until(lambda: not is_refused(other), "the place is free again")
+    assert reasons(weir) == []
+
+
+def test_a_held_server_that_is_lost_gives_its_place_back(weir_factory, postgres):
+    weir = weir_factory(default_pool_size=3, max_pinned=1)
+    client, other = weir.connect(), weir.connect()
+    client.exchange(TEMPORARY)
+    wait_for_pins(weir, "temporary objects")
+    assert is_refused(other)
+    ends_by_the_loss_of_its_server(client, postgres)
+    wait_until(lambda: not is_refused(other), "the place is free again")
+
+
+def test_a_statement_that_does_nothing_takes_no_place(weir_factory):
+    weir = weir_factory(default_pool_size=3, max_pinned=1)
+    client, other = weir.connect(), weir.connect()
+    for text in ("select 1 / 0; create temp table t1 (id int)", "begin; create temp table t1 (id int); rollback",
+                 "create temp table t1 (id int); listen a; select 1 / 0"):
+        client.exchange(query(text))
+        wait_until(lambda: not is_refused(other), f"the place is free again after {text}")
+    # Refused and failed statements of a batch, too.
+    client.exchange(parse("create temp table t1 (id int)", "s") + bind("too", "many", name="s") + execute() + sync())
+    wait_until(lambda: not is_refused(other), "the place is free again")
 
 
 def test_a_notice_comes_once_for_each_client_and_reason(weir_factory):
