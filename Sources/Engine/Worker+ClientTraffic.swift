@@ -275,6 +275,8 @@ extension Worker {
         _ index: UInt32, _ bytes: UnsafeRawPointer, from: Int, end: Int
     ) -> Beginning {
         let client = clients[index]
+        // A LISTEN that waited for its channel, and then for a server in vain, is not passed on.
+        giveUpListens(index)
         let frame = client.pointee.framer.next(
             bytes, from: from, count: end, whole: .none, lengthMax: packetBytesMax)
         guard frame.kind == .message else {

@@ -148,8 +148,12 @@ extension Worker {
             settleChannels(index, unanswered.channels.list) { assumed.contains($0) }
         }
         if own.isUnderWay { leaveChannels(own.dropUnderWay(), index) }
-        guard client.pointee.wait == .none else { return }
-        client.pointee.channelError = nil
+        if client.pointee.wait == .none { giveUpListens(index) }
+    }
+
+    /// The LISTENs of a client that waited for their channels will not be passed on.
+    mutating func giveUpListens(_ index: UInt32) {
+        clients[index].pointee.channelError = nil
         dropAwaitedChannels(index)
     }
 
