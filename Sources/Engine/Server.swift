@@ -85,6 +85,8 @@ struct Server: ~Copyable {
     var pin: Pin?
     /// It has one of the places of `max_pinned`: it stays with its client, or may when the transaction is over.
     var hasPinPlace = false
+    /// A setting that gives texts a meaning may have another value until the transaction is over (SET LOCAL).
+    var mayHaveLocalMeaning = false
     /// Its session is not known and has to be cleaned before the next client.
     var needsCleaning = false
     var gather = Gather()

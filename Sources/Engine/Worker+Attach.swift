@@ -157,6 +157,7 @@ extension Worker {
         server.pointee.isRetrying = false
         server.pointee.queryAt = 0
         server.pointee.isCommitUnderWay = false
+        server.pointee.mayHaveLocalMeaning = false
         client.pointee.queryAt = 0
         client.pointee.transactionAt = 0
         client.pointee.activeAt = now

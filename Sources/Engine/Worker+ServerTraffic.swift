@@ -275,6 +275,7 @@ extension Worker {
                 return resumeAfterReset(client, generation)
             }
         }
+        server.pointee.mayHaveLocalMeaning = false
         transactionEnded(client, index)
         if waits, clients.isLive(client, generation: generation), clients[client].pointee.wait == .answers {
             resumeAfterAnswers(client)

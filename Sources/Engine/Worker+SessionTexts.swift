@@ -153,17 +153,21 @@ extension Worker {
             || parameterSets.value(servers[serverIndex].pointee.settings, "standard_conforming_strings") != "off"
         var changes = false
         var undoes = false
+        let server = servers[serverIndex]
         scanStatements(text, standardConformingStrings: isStandard) { kind, _ in
             if kind.changesSession { changes = true }
             if kind.mayUndoChanges { undoes = true }
+            if mayChangeMeaningLocally(kind, NameReader(text, standardConformingStrings: isStandard)) {
+                server.pointee.mayHaveLocalMeaning = true
+            }
         }
-        let server = servers[serverIndex]
         // Whether UNLISTENs count is told by nothing but what came after them.
         let isAfterChannels = server.pointee.effects?.channels.isEmpty == false
         if undoes, isAfterChannels { changes = true }
         guard changes else { return nil }
         let effects = SessionEffects()
         effects.add(text, standardConformingStrings: isStandard)
+        if !isAfterChannels { effects.forgetLoneControls() }
         return effects.isEmpty ? nil : effects
     }
 
@@ -171,7 +175,6 @@ extension Worker {
     mutating func noteEffects(_ effects: SessionEffects, _ index: UInt32, _ serverIndex: UInt32) -> TextVerdict {
         let server = servers[serverIndex]
         let pool = pools[UInt32(server.pointee.pool)]
-        if !isAfterChannels { effects.forgetLoneControls() }
         switch pool.pointee.pinMode {
         case .ignore: effects.ignoreHolds()
         case .refuse: if !effects.begins.isEmpty { return .refused(pinRefused(effects.begins)) }
@@ -181,10 +184,10 @@ extension Worker {
             }
         }
         if effects.closesStatements { server.pointee.closesAtExecute = true }
+        defer { giveBackPinPlace(server) }
         guard !effects.isEmpty else { return .pass }
         if server.pointee.effects?.isFull(for: effects) ?? false { return .refused(tooManyChannelChanges) }
         switch prepareChannels(effects, index) {
-        defer { giveBackPinPlace(server) }
         case .ready: break
         case .waits: return .waits
         case .failed(let error): return .refused(error)
@@ -209,7 +212,7 @@ extension Worker {
         let text = UnsafeRawBufferPointer(rebasing: body[..<end])
         if isSurelyPlainStatement(text) { return (.none, .pass) }
         guard let found = effects(of: text, on: serverIndex) else {
-            return (mayUndoChanges(text) ? .some : .none, .pass)
+            return (mattersToTransaction(text) ? .some : .none, .pass)
         }
         return (.some, noteEffects(found, index, serverIndex))
     }
@@ -242,11 +245,15 @@ extension Worker {
         }
     }
 
-    /// Whether what a text does depends on what was done before it.
-    private func mayUndoChanges(_ text: UnsafeRawBufferPointer) -> Bool {
+    /// Whether what a text does depends on what was done before it, or what comes after it depends on the text.
+    private func mattersToTransaction(_ text: UnsafeRawBufferPointer) -> Bool {
         var found = false
         scanStatements(text, standardConformingStrings: true) { kind, _ in
-            if kind.mayUndoChanges { found = true }
+            if kind.mayUndoChanges
+                || mayChangeMeaningLocally(kind, NameReader(text, standardConformingStrings: true))
+            {
+                found = true
+            }
         }
         return found
     }

@@ -291,12 +291,12 @@ extension Worker {
         server.pointee.effects != nil && server.pointee.owed.awaitsClientReady
     }
 
-    /// On what depends what a client's texts mean when they are prepared. While its settings may be changing nobody
-    /// knows, and a statement is shared with nobody.
+    /// On what depends what a client's texts mean when they are prepared. While its settings may be changing, or
+    /// are other ones until the transaction is over, nobody knows, and a statement is shared with nobody.
     private mutating func meaningOfTexts(_ index: UInt32) -> UInt64 {
         let client = clients[index]
         let server = servers[UInt32(client.pointee.server)]
-        if server.pointee.effects?.mayChangeSettings ?? false {
+        if server.pointee.mayHaveLocalMeaning || server.pointee.effects?.mayChangeSettings ?? false {
             lastUnnamedNumber &+= 1
             return lastUnnamedNumber &* 0x9E37_79B9_7F4A_7C15
         }

@@ -269,15 +269,6 @@ private struct Settings: Hashable {
     }
 }
 
-/// PostgreSQL reads the constants of a text when it prepares it: `'1/2/2024'::date` is a day from then on, whatever
-/// DateStyle becomes. So it does with what it can compute at once, such as the text of a number. (A search_path that
-/// changes makes it look again.)
-private let settingsOfMeaning = [
-    "client_encoding", "DateStyle", "IntervalStyle", "standard_conforming_strings", "TimeZone", "array_nulls",
-    "backslash_quote", "bytea_output", "default_text_search_config", "extra_float_digits", "lc_monetary", "lc_numeric",
-    "timezone_abbreviations", "transform_null_equals", "xmloption",
-]
-
 extension String {
     fileprivate func hasSameBytes(as other: String) -> Bool {
         utf8.elementsEqual(other.utf8)

@@ -177,7 +177,7 @@ public final class SessionEffects {
     public func keepResets() {
         ignoreHolds()
         settings = []
-        channels = []
+        channels = ChannelChanges()
         hasUnreadableChannel = false
         executes = false
         prepared = nil

@@ -83,6 +83,66 @@ def test_a_statement_behind_a_setting_in_the_same_batch_is_no_one_elses(weir_fac
         assert client.exchange(bind(name="s") + execute() + sync()).value == elsewhere
 
 
+# The server does not report this setting.
+ON, OFF = "set local transform_null_equals = on", "set local transform_null_equals = off"
+SET_CONFIG = "select set_config('transform_null_equals', 'on', true)"
+BY_PARAMETERS = parse("select set_config($1, $2, true)") + bind("Transform_Null_Equals", "on") + execute() + sync()
+AGAIN = bind(name="l") + execute() + sync()
+LOCALLY = {
+    "set local": [query("begin"), query(ON)],
+    "one text": [query("begin; SET LOCAL Transform_Null_Equals TO 'on'")],
+    "set_config": [query(f"begin; {SET_CONFIG}")],
+    "by parameters": [query("begin"), BY_PARAMETERS],
+    "again": [parse(ON, "l") + sync(), query("begin"), AGAIN, query("commit"), query("begin"), AGAIN],
+    "extended": [extended("begin"), extended(ON)],
+    "behind a savepoint": [query(f"begin; {ON}; savepoint s; {OFF}"), query("rollback to s")],
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"cache_unnamed_statements": 1}], ids=str)
+@pytest.mark.parametrize("how", LOCALLY)
+def test_a_statement_behind_a_local_setting_is_no_one_elses(weir_factory, how, options):
+    weir = weir_factory(default_pool_size=1, **options)
+    name, text, results = MEANINGS[3]
+    locally, otherwise = results.values()
+    client, other = weir.connect(), weir.connect()
+    for send in (named, extended):
+        for request in LOCALLY[how]:
+            assert client.exchange(request).errors == []
+        assert client.exchange(send(text)).value == locally
+        client.query("commit")
+        for _ in range(2):
+            assert other.exchange(send(text)).value == otherwise
+            assert client.exchange(send(text)).value == otherwise
+        client.exchange(close("S", "l") + sync())
+
+
+def test_a_statement_behind_a_local_setting_in_the_same_batch_is_no_one_elses(weir_factory):
+    weir = weir_factory(default_pool_size=1)
+    name, text, results = MEANINGS[1]
+    now, elsewhere = results.values()
+    client, other = weir.connect(), weir.connect()
+    batch = b"".join(parse(sql) + bind() + execute() for sql in ("begin", "set local TimeZone = 'Asia/Tokyo'"))
+    batch += parse(text, "s") + bind(name="s") + execute() + sync()
+    assert client.exchange(query("select 1") + batch).value == 1
+    assert client.result().rows[-1] == [elsewhere]
+    client.query("commit")
+    assert other.exchange(named(text)).value == now
+
+
+def test_local_settings_that_mean_nothing_to_texts_part_no_statements(weir_factory):
+    weir = weir_factory(default_pool_size=1)
+    clients = [weir.connect() for _ in range(3)]
+    for client, setting in zip(clients, ("work_mem = '9MB'", "role app", "search_path = one")):
+        client.query(f"begin; set local {setting}")
+        client.exchange(named("select 1"))
+        client.query("commit")
+    # What one transaction had locally is over with it.
+    clients[0].query("begin; set local TimeZone = 'Asia/Tokyo'; commit")
+    clients[0].exchange(named("select 1"))
+    assert clients[0].value("select count(*) from pg_prepared_statements") == 1
+
+
 def test_a_set_that_is_only_prepared_is_nothing_to_carry_over(weir_factory):
     weir = weir_factory(default_pool_size=1)
     client, other = weir.connect(), weir.connect()
