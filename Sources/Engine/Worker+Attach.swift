@@ -38,7 +38,7 @@ extension Worker {
             client.pointee.wasNotified = false
             lookForServers(poolIndex)
             // Where nothing could even be tried, as with a name that is known not to exist, the wait is over already.
-            if client.pointee.wait == .none, let refusal = client.pointee.refusal { return .refused(refusal.error) }
+            if client.pointee.wait == .none, let refusal = client.pointee.refusal { return .refused(refusal) }
             return .waiting
         }
         return link(index, server) ? .ready : .waiting

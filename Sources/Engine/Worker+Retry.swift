@@ -66,7 +66,7 @@ extension Worker {
         switch client.pointee.wait {
         case .none: client.pointee.wait = .answers
         case .answers: break
-        case .server, .settings, .listener: return false
+        case .server, .settings, .reset, .listener: return false
         }
         return true
     }
