@@ -203,6 +203,13 @@ extension Worker {
         deliverNotifications(index)
     }
 
+    private mutating func tellOfGap(_ index: UInt32, _ channel: String) {
+        guard clients[index].pointee.notifications?.addGap(channel, notice: gapNotice) ?? true else {
+            return closeClient(index, .fatal(tooManyNotifications))
+        }
+        deliverNotifications(index)
+    }
+
     /// Sends what waits for a client, if it is between transactions and takes it.
     mutating func deliverNotifications(_ index: UInt32) {
         let client = clients[index]
@@ -219,16 +226,6 @@ extension Worker {
         let server = servers[UInt32(client.pointee.server)]
         let isCut = server.pointee.isPassing && !server.pointee.framer.isAtBoundary
         return server.pointee.owed.isEmpty && server.pointee.transactionStatus == TransactionStatus.idle && !isCut
-    }
-
-    private mutating func tellOfGap(_ index: UInt32, _ channel: String) {
-        var writer = MessageWriter()
-        writer.noticeResponse(
-            ErrorFields(
-                severity: "WARNING", code: SQLState.connectionFailure,
-                message: "notifications on channel \"\(channel)\" may have been missed",
-                detail: "The connection that listens was lost and is there again."))
-        give(writer.bytes, channel, to: index)
     }
 
     // MARK: Errors
@@ -251,4 +248,16 @@ extension Worker {
             detail: "They take more than \(ClientChannels.bytesMax) bytes.",
             hint: "Read notifications more often, and keep transactions of listening clients short.")
     }
+}
+
+/// A WARNING that notifications may have been missed, on a channel or on several.
+private func gapNotice(_ channel: String?) -> [UInt8] {
+    let channels = channel.map { "channel \"\($0)\"" } ?? "other channels"
+    var writer = MessageWriter()
+    writer.noticeResponse(
+        ErrorFields(
+            severity: "WARNING", code: SQLState.connectionFailure,
+            message: "notifications on \(channels) may have been missed",
+            detail: "The connection that listens was lost and is there again."))
+    return writer.bytes
 }

@@ -15,9 +15,14 @@ public final class ClientChannels {
     /// How many channels one client may listen to.
     public static var channelsMax: Int { 10_000 }
 
+    /// How many channels of which notifications may have been missed are named, before one notice stands for the rest.
+    public static var gapsMax: Int { 100 }
+
     private struct Waiting {
-        var channel: String
+        /// Nil when it is about several.
+        var channel: String?
         var message: [UInt8]
+        var isGap = false
     }
 
     /// The channels that it listens to.
@@ -29,6 +34,8 @@ public final class ClientChannels {
     private var queue: [Waiting] = []
     /// How many bytes wait.
     public private(set) var bytes = 0
+    /// How many notices of gaps wait.
+    private var gapsWaiting = 0
 
     /// No channels.
     public init() {}
@@ -106,22 +113,44 @@ public final class ClientChannels {
     private func dropUnwanted(_ before: Set<String>) -> [String] {
         queue.removeAll { waiting in
             let isDropped = !isKept(waiting.channel)
-            if isDropped { bytes -= waiting.message.count }
+            if isDropped { noteRemoval(waiting) }
             return isDropped
         }
         return before.filter { !wants($0) }.sorted()
     }
 
-    private func isKept(_ channel: String) -> Bool { channels.contains(channel) || underWay[channel] != nil }
+    private func isKept(_ channel: String?) -> Bool {
+        guard let channel else { return !channels.isEmpty || !underWay.isEmpty }
+        return channels.contains(channel) || underWay[channel] != nil
+    }
+
+    private func noteRemoval(_ waiting: Waiting) {
+        bytes -= waiting.message.count
+        if waiting.isGap { gapsWaiting -= 1 }
+    }
 
     // MARK: Notifications
 
-    /// A notification, or something else about a channel, is for this client. False when too much waits.
-    public func add(_ message: [UInt8], channel: String) -> Bool {
-        guard isKept(channel) else { return true }
-        guard bytes + message.count <= Self.bytesMax else { return false }
-        bytes += message.count
-        queue.append(Waiting(channel: channel, message: message))
+    /// A notification is for this client. False when too much waits.
+    public func add(_ message: [UInt8], channel: String) -> Bool { add(Waiting(channel: channel, message: message)) }
+
+    /// Notifications on a channel may have been missed. False when too much waits.
+    ///
+    /// - Parameter notice: what the client is told of a channel; of several, if that is nil.
+    public func addGap(_ channel: String, notice: (String?) -> [UInt8]) -> Bool {
+        // The one that stands for the rest is not said twice.
+        guard isKept(channel), gapsWaiting <= Self.gapsMax else { return true }
+        let named = gapsWaiting < Self.gapsMax ? channel : nil
+        guard add(Waiting(channel: named, message: notice(named), isGap: true)) else { return false }
+        gapsWaiting += 1
+        return true
+    }
+
+    private func add(_ waiting: Waiting) -> Bool {
+        guard isKept(waiting.channel) else { return true }
+        guard bytes + waiting.message.count <= Self.bytesMax else { return false }
+        bytes += waiting.message.count
+        queue.append(waiting)
         return true
     }
 
@@ -132,8 +161,8 @@ public final class ClientChannels {
     public func takeQueue() -> [[UInt8]] {
         var taken: [[UInt8]] = []
         queue.removeAll { waiting in
-            guard channels.contains(waiting.channel) else { return false }
-            bytes -= waiting.message.count
+            guard waiting.channel.map(channels.contains) ?? !channels.isEmpty else { return false }
+            noteRemoval(waiting)
             taken.append(waiting.message)
             return true
         }

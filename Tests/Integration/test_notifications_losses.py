@@ -89,6 +89,26 @@ def test_a_server_lost_after_the_reply_leaves_its_listens(weir_factory, proxy, d
     assert heard_before(client, direct) == [("a", "")]
 
 
+def test_a_client_with_many_channels_survives_the_loss_of_the_connection(weir_factory, postgres, direct):
+    weir = weir_factory(default_pool_size=2)
+    client, other = weir.connect(), weir.connect()
+    names = [f"c{number:04}" for number in range(9_000)]
+    for start in range(0, len(names), 500):
+        client.query("; ".join(f"listen {name}" for name in names[start : start + 500]))
+    other.query(f"listen {names[-1]}")
+    client.query("begin")
+    kill(postgres, listeners(postgres)[0]["pid"])
+    # Channels are listened to in their order.
+    assert warning(other).message == f'notifications on channel "{names[-1]}" may have been missed'
+    direct.query(f"notify {names[0]}; notify {names[-1]}")
+    assert heard(other) == [(names[-1], "")]
+    assert client.query("commit").tags == ["COMMIT"]
+    told = [warning(client).message for _ in range(101)]
+    assert told[:100] == [f'notifications on channel "{name}" may have been missed' for name in names[:100]]
+    assert told[100] == "notifications on other channels may have been missed"
+    assert heard(client, 2) == [(names[0], ""), (names[-1], "")]
+
+
 def test_without_a_connection_to_listen_on_the_client_gets_an_error(weir_factory, postgres, direct):
     weir = weir_factory(max_db_connections=1)
     client = weir.connect()

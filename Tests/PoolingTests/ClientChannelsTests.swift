@@ -131,6 +131,33 @@ struct ClientChannelsTests {
         #expect(channels.add(message(3), channel: "a"))
     }
 
+    @Test func manyGapsAreToldInABoundedNumberOfNotices() {
+        let names = (0..<500).map { "c\($0)" }
+        let channels = ClientChannels()
+        _ = channels.await(names)
+        channels.passedOn(names)
+        _ = channels.settle(names.map { .listen($0) }, isListening: { _ in true })
+        for _ in 0..<2 {
+            var told: [String?] = []
+            for name in names + names {
+                let isAdded = channels.addGap(name) {
+                    told.append($0)
+                    return message(1)
+                }
+                #expect(isAdded)
+            }
+            #expect(told == names[..<ClientChannels.gapsMax] + [nil])
+            #expect(channels.takeQueue().count == ClientChannels.gapsMax + 1)
+            #expect(channels.bytes == 0)
+        }
+        #expect(channels.addGap("other") { _ in message(1) })
+        #expect(!channels.hasWaiting)
+        // Who gives the channels up is told nothing of them.
+        for name in names { #expect(channels.addGap(name) { _ in message(1) }) }
+        _ = channels.settle([.unlistenAll]) { _ in false }
+        #expect(channels.isEmpty && channels.bytes == 0)
+    }
+
     @Test func channelsAreBounded() {
         let channels = ClientChannels()
         #expect(channels.await((0...ClientChannels.channelsMax).map { "c\($0)" }) == nil)
