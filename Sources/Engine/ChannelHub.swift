@@ -42,9 +42,14 @@ final class ChannelHub {
     /// Since when nobody wants any channel.
     var unusedSince: Int64 = 0
 
+    /// Since when an answer is awaited, or none is.
+    var askedAt: Int64 = 0
+
     /// How long to wait before it is opened again, in microseconds: twice as long after each failure.
     static var retryAfterMin: Int64 { 100_000 }
     static var retryAfterMax: Int64 { 1_000_000 }
+    /// After how much silence it is asked whether it is there, unless `server_check_delay` says so.
+    static var silenceMax: Int64 { 30_000_000 }
     /// How long it is kept without use.
     static var unusedMax: Int64 { 10_000_000 }
 

@@ -144,6 +144,7 @@ enum ServerCloseReason: Equatable {
     case connectFailed(String)
     case dnsFailed(String)
     case crashed(Int32)
+    case silent
     case loginFailed(ErrorFields)
     case protocolViolation(String)
     case queryTimeout
@@ -176,6 +177,7 @@ enum ServerCloseReason: Equatable {
         case .connectFailed(let cause): "connect failed: \(cause)"
         case .dnsFailed(let cause): "server DNS lookup failed: \(cause)"
         case .crashed(let code): code == 0 ? "server conn crashed?" : "server conn crashed? (\(describeErrno(code)))"
+        case .silent: "server does not answer"
         case .loginFailed(let error): "login failed: \(error.message)"
         case .protocolViolation(let what): what
         case .queryTimeout: "query timeout"

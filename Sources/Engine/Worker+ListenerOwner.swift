@@ -29,6 +29,7 @@ extension Worker {
     }
 
     private mutating func send(_ command: ListenerChannels.Command, _ hub: ChannelHub) {
+        if !hub.channels.awaitsAnswer { hub.askedAt = now }
         hub.channels.sent(command)
         sendToListener(UInt32(hub.server), command.query)
     }
@@ -152,6 +153,7 @@ extension Worker {
     /// Opens connections again that were lost, and closes those that nobody has used for a while.
     mutating func checkListeners() {
         for hub in channelHubs.values {
+            checkAnswers(hub)
             if hub.channels.isEmpty {
                 if hub.server >= 0, now - hub.unusedSince > ChannelHub.unusedMax {
                     closeServer(UInt32(hub.server), .idleTimeout)
@@ -163,6 +165,22 @@ extension Worker {
                 hub.hasRefused = false
                 listen(hub.channels.needingListen, hub)
             }
+        }
+    }
+
+    /// A connection whose peer is gone says nothing, as one that has nothing to say: it is asked now and then, and lost
+    /// if it does not answer.
+    private mutating func checkAnswers(_ hub: ChannelHub) {
+        guard hub.server >= 0, hub.isLoggedIn else { return }
+        let server = servers[UInt32(hub.server)]
+        let timeouts = pools[UInt32(server.pointee.pool)].pointee.timeouts
+        let silence = now - max(server.pointee.activeAt, hub.askedAt)
+        if !hub.channels.awaitsAnswer {
+            if silence > (timeouts.serverCheckDelay > 0 ? timeouts.serverCheckDelay : ChannelHub.silenceMax) {
+                send(.check, hub)
+            }
+        } else if timeouts.serverConnect > 0, silence > timeouts.serverConnect {
+            closeServer(UInt32(hub.server), .silent)
         }
     }
 }

@@ -196,7 +196,7 @@ extension Worker {
 
     private func isCrash(_ reason: ServerCloseReason) -> Bool {
         if case .crashed = reason { return true }
-        return false
+        return reason == .silent
     }
 
     /// The pool no longer counts this server's connect as under way.

@@ -11,22 +11,26 @@
 
 /// The channels of one listening connection.
 public struct ListenerChannels: ~Copyable {
-    /// The command that was sent for a channel.
+    /// A command that was sent.
     public enum Command: Equatable, Sendable {
         case listen(String)
         case unlisten(String)
+        /// Nothing but a question whether the connection answers.
+        case check
 
         /// Its SQL.
         public var query: String {
             switch self {
             case .listen(let channel): "LISTEN \(quotedIdentifier(channel))"
             case .unlisten(let channel): "UNLISTEN \(quotedIdentifier(channel))"
+            case .check: ""
             }
         }
 
-        var channel: String {
+        var channel: String? {
             switch self {
             case .listen(let channel), .unlisten(let channel): channel
+            case .check: nil
             }
         }
     }
@@ -84,9 +88,13 @@ public struct ListenerChannels: ~Copyable {
     /// A command was sent.
     public mutating func sent(_ command: Command) {
         underWay.append(command)
-        sent[command.channel, default: Sent()].count += 1
-        sent[command.channel]?.endsWithListen = command == .listen(command.channel)
+        guard let channel = command.channel else { return }
+        sent[channel, default: Sent()].count += 1
+        sent[channel]?.endsWithListen = command == .listen(channel)
     }
+
+    /// Whether a command that was sent has not been answered.
+    public var awaitsAnswer: Bool { answeredCount < underWay.count }
 
     /// What a channel's workers are told.
     public struct Outcome {
@@ -108,8 +116,9 @@ public struct ListenerChannels: ~Copyable {
             underWay.removeFirst(answeredCount)
             answeredCount = 0
         }
-        let left = (sent[command.channel]?.count ?? 1) - 1
-        if left > 0 { sent[command.channel]?.count = left } else { sent[command.channel] = nil }
+        guard let name = command.channel else { return nil }
+        let left = (sent[name]?.count ?? 1) - 1
+        if left > 0 { sent[name]?.count = left } else { sent[name] = nil }
         // An UNLISTEN and another LISTEN may have been sent since.
         guard case .listen(let channel) = command, left == 0, let known = channels[channel] else { return nil }
         let outcome = Outcome(channel: channel, workers: known.workers, wasLost: known.wasLost)

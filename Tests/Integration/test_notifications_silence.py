@@ -8,7 +8,7 @@ import signal
 import pytest
 
 import wire
-from listening import heard, listeners
+from listening import heard, listeners, warning
 from waiting import wait_until
 from wire import query
 
@@ -26,6 +26,43 @@ class Stopped:
 
     def __exit__(self, *_):
         os.kill(self.pid, signal.SIGCONT)
+
+
+def test_a_listening_connection_that_goes_silent_is_replaced(weir_factory, postgres, direct):
+    weir = weir_factory(server_check_delay=1, server_connect_timeout=1)
+    client, other = weir.connect(), weir.connect()
+    client.query("listen a")
+    with Stopped(postgres):
+        assert warning(client).message == 'notifications on channel "a" may have been missed'
+        direct.query("notify a, 'again'")
+        assert heard(client) == [("a", "again")]
+        assert other.query("listen b").tags == ["LISTEN"]
+    assert "does not answer" in weir.log()
+
+
+def test_a_listen_that_gets_no_answer_waits_for_the_next_connection(weir_factory, postgres, direct):
+    weir = weir_factory(server_check_delay=30, server_connect_timeout=1)
+    client, listener = weir.connect(), weir.connect()
+    listener.query("listen kept")
+    with Stopped(postgres):
+        assert client.query("listen a").tags == ["LISTEN"]
+    direct.query("notify a")
+    assert heard(client) == [("a", "")]
+    assert warning(listener).message == 'notifications on channel "kept" may have been missed'
+
+
+def test_a_listening_connection_that_answers_stays(weir_factory, postgres, direct):
+    weir = weir_factory(server_check_delay=1, server_connect_timeout=1)
+    client = weir.connect()
+    client.query("listen a")
+    (before,) = listeners(postgres)
+    # What asks whether it is there is an empty query.
+    wait_until(lambda: listeners(postgres)[0]["query"] == "", "it is asked")
+    client.query("listen b")
+    wait_until(lambda: listeners(postgres)[0]["query"] == "", "it is asked again")
+    direct.query("notify a; notify b")
+    assert heard(client, 2) == [("a", ""), ("b", "")]
+    assert [server["pid"] for server in listeners(postgres)] == [before["pid"]]
 
 
 # While a LISTEN waits for it

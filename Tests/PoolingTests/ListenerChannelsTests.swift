@@ -115,6 +115,26 @@ struct ListenerChannelsTests {
         #expect(ListenerChannels.Command.listen(name).query == query)
     }
 
+    @Test func aCheckConcernsNoChannel() {
+        var channels = ListenerChannels()
+        channels.sent(.check)
+        _ = channels.want("a", worker: 0, serial: 1)
+        channels.sent(.listen("a"))
+        let first = channels.answered(hasFailed: false)
+        #expect(first == nil)
+        let isAwaited = channels.awaitsAnswer
+        #expect(isAwaited)
+        let second = channels.answered(hasFailed: false)
+        #expect(second?.workers == [0: 1])
+        let isAnswered = !channels.awaitsAnswer
+        #expect(isAnswered)
+        #expect(ListenerChannels.Command.check.query.isEmpty)
+        channels.sent(.check)
+        channels.lost()
+        let isForgotten = !channels.awaitsAnswer
+        #expect(isForgotten)
+    }
+
     /// Workers that want and give up at random, and a connection that answers in order, is lost, or refuses.
     @Test func aModelAgrees() {
         let seed = UInt64.random(in: 0...UInt64.max)
@@ -151,6 +171,7 @@ struct ListenerChannelsTests {
                 switch onTheWay.removeFirst() {
                 case .listen(let name): listening.insert(name)
                 case .unlisten(let name): listening.remove(name)
+                case .check: break
                 }
                 _ = channels.answered(hasFailed: false)
             case 4 where Int.random(in: 0..<20, using: &random) == 0:
