@@ -206,10 +206,11 @@ def listening(chance: random.Random) -> list[Callable[[], str]]:
         return f"{chance.choice(['listen', 'listen', 'unlisten'])} {chance.choice(CHANNELS)}"
 
     def notify() -> str:
-        channel = chance.choice(CHANNELS)
+        # Several with the same payload are one where they are in one transaction.
+        channel, payload = chance.choice(CHANNELS), chance.choice([chance.randrange(1000), 7])
         if chance.random() < 0.3:
-            return f"select pg_notify('{channel.strip(chr(34))}', '{chance.randrange(1000)}')"
-        return f"notify {channel}, '{chance.randrange(1000)}'"
+            return f"select pg_notify('{channel.strip(chr(34))}', '{payload}')"
+        return f"notify {channel}, '{payload}'"
 
     def read() -> str:
         return chance.choice(READING + CONTROL)
