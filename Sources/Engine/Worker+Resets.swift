@@ -31,9 +31,9 @@ extension Worker {
     /// Whether something may go back to a default for which the client's login has a value of its own.
     func mayResetLogin(_ effects: SessionEffects, _ index: UInt32) -> Bool {
         let client = clients[index]
-        guard effects.resetsAll || !effects.resets.isEmpty || effects.changesUnknownSettings else { return false }
-        return client.pointee.loginExtras != ParameterSets.empty
-            || client.pointee.loginSettings != pools[UInt32(client.pointee.pool)].pointee.defaults
+        let resets = effects.resetsAll || !effects.resets.isEmpty
+        if client.pointee.loginExtras != ParameterSets.empty { return resets || effects.changesUnknownSettings }
+        return resets && client.pointee.loginSettings != pools[UInt32(client.pointee.pool)].pointee.defaults
     }
 
     /// Whether what comes behind a message waits for its answer.

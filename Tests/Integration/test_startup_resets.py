@@ -151,3 +151,18 @@ def test_the_server_dies_while_a_reset_is_settled(weir_factory, postgres):
     postgres.sql("select pg_terminate_backend(%s)", [process])
     assert client.result().errors[0].sqlstate == "08006"
     assert client.result().value == "7MB"
+
+
+def test_a_reset_query_that_leaves_the_role_does_not_leave_it_to_others(weir_factory, postgres):
+    """RESET ALL does not give up a role, set by the login or later."""
+    with psycopg.connect(postgres.address("postgres", "app"), autocommit=True) as connection:
+        connection.execute("drop role if exists tenant_r; create role tenant_r; grant tenant_r to app")
+    weir = weir_factory(default_pool_size=1, server_reset_query="RESET ALL", server_reset_query_always=1)
+    later, other = weir.connect(), weir.connect()
+    later.query("set role tenant_r")
+    assert other.value("select current_user") == "app"
+    first = weir.connect(role="tenant_r", work_mem="7MB")
+    for _ in range(2):
+        assert [first.value("select current_user"), first.value("show work_mem")] == ["tenant_r", "7MB"]
+        assert [other.value("select current_user"), other.value("show work_mem")] == ["app", "4MB"]
+        assert later.value("select current_user") == "tenant_r"
