@@ -48,8 +48,8 @@ struct Server: ~Copyable {
     var isPassing = false
     /// It is closed when it becomes free (`RECONNECT`, changed configuration).
     var closeNeeded = false
-    /// The client sent COMMIT, which has not been answered.
-    var isCommitUnderWay = false
+    /// How many requests of the client are answered before the one with its COMMIT; negative when none is under way.
+    var requestsBeforeCommit = -1
     /// Its client has gone while a query ran; the rest of the reply is thrown away.
     var isOrphan = false
     /// An error came in reply to a request of our own.

@@ -156,8 +156,8 @@ extension Worker {
         client.pointee.mayReset = false
         server.pointee.isRetrying = false
         server.pointee.queryAt = 0
-        server.pointee.isCommitUnderWay = false
         server.pointee.mayHaveLocalMeaning = false
+        server.pointee.requestsBeforeCommit = -1
         client.pointee.queryAt = 0
         client.pointee.transactionAt = 0
         client.pointee.activeAt = now

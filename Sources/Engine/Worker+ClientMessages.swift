@@ -16,25 +16,23 @@ extension Worker {
         switch frame.tag {
         case FrontendTag.query:
             if isQueryProtocolForbidden || server.pointee.owed.isFull { return false }
+            if mayBeInTransaction(server) {
+                Self.noteCommit(bytes, available: available, headerBytes: MessageFramer.headerBytes, server)
+            }
             server.pointee.owed.sentQuery(.client)
             server.pointee.unnamedNumber = 0
             server.pointee.closesAtExecute = false
             if client.pointee.unnamedNumber != 0 { forgetUnnamed(UInt32(server.pointee.client)) }
             if cachesUnnamed { forgetCached(UInt32(server.pointee.client)) }
-            if server.pointee.transactionStatus != TransactionStatus.idle {
-                Self.noteCommit(bytes, available: available, headerBytes: MessageFramer.headerBytes, server)
-            }
         case FrontendTag.sync:
             if server.pointee.owed.isFull { return false }
             server.pointee.owed.sentSync()
             server.pointee.closesAtExecute = false
         case FrontendTag.parse:
             if server.pointee.owed.isFull { return false }
+            if mayBeInTransaction(server) { Self.noteCommitInParse(bytes, available: available, server) }
             server.pointee.owed.sentUnlessSkipped(.parse)
             pools[UInt32(client.pointee.pool)].pointee.totals.clientParses &+= 1
-            if server.pointee.transactionStatus != TransactionStatus.idle {
-                Self.noteCommitInParse(bytes, available: available, server)
-            }
         case FrontendTag.bind:
             if server.pointee.owed.isFull { return false }
             server.pointee.owed.sentUnlessSkipped(.bind)
@@ -86,14 +84,25 @@ extension Worker {
     @inline(__always)
     static func hasText(_ tag: UInt8) -> Bool { tag == FrontendTag.query || tag == FrontendTag.parse }
 
+    /// Whether a transaction is open, or may be when the server comes to what is sent now.
+    @inline(__always)
+    func mayBeInTransaction(_ server: UnsafeMutablePointer<Server>) -> Bool {
+        server.pointee.transactionStatus != TransactionStatus.idle || !server.pointee.owed.isEmpty
+    }
+
     /// Remembers that COMMIT is under way: if the server dies now, nobody knows whether it was done.
     @inline(never)
     static func noteCommit(
         _ bytes: UnsafeRawPointer, available: Int, headerBytes: Int, _ server: UnsafeMutablePointer<Server>
     ) {
         guard available > headerBytes else { return }
-        let text = UnsafeRawBufferPointer(start: bytes + headerBytes, count: available - headerBytes)
-        if case .commit = leadingKeyword(text) { server.pointee.isCommitUnderWay = true }
+        noteCommit(UnsafeRawBufferPointer(start: bytes + headerBytes, count: available - headerBytes), server)
+    }
+
+    @inline(never)
+    func noteCommit(_ text: UnsafeRawBufferPointer, _ server: UnsafeMutablePointer<Server>) {
+        guard case .commit = leadingKeyword(text) else { return }
+        server.pointee.requestsBeforeCommit = server.pointee.owed.clientRequestsAhead
     }
 
     @inline(never)

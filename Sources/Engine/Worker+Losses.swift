@@ -255,7 +255,9 @@ extension Worker {
         let pool = pools[UInt32(server.pointee.pool)]
         noteCutReply(clientIndex, serverIndex)
         let inTransaction = server.pointee.transactionStatus != TransactionStatus.idle
-        let isCommit = server.pointee.isCommitUnderWay && server.pointee.queryAt != 0
+        let commit = server.pointee.requestsBeforeCommit
+        // Statement mode has no transaction that a COMMIT could end.
+        let isCommit = commit >= 0 && server.pointee.queryAt != 0 && pool.pointee.mode != .statement
         let error = error(for: reason, isCommit: isCommit, server.pointee.lastWords?.error)
         let requests = server.pointee.owed.clientRequestCount
         let isBatchOpen = server.pointee.owed.isBatchOpen
@@ -290,11 +292,11 @@ extension Worker {
             return goOnWithoutServer(clientIndex)
         }
         var writer = MessageWriter()
-        for request in 0..<requests {
-            writer.errorResponse(request == 0 || !isCommit ? error : Self.lossError)
-            writer.readyForQuery(client.pointee.responder.readyStatus)
+        let last = isBatchOpen ? requests : requests - 1
+        for request in 0...last {
+            writer.errorResponse(!isCommit || request == min(commit, last) ? error : Self.lossError)
+            if request < requests { writer.readyForQuery(client.pointee.responder.readyStatus) }
         }
-        if isBatchOpen { writer.errorResponse(requests == 0 || !isCommit ? error : Self.lossError) }
         sendToClient(clientIndex, writer)
         goOnWithoutServer(clientIndex)
     }

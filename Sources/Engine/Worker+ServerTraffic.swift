@@ -247,7 +247,7 @@ extension Worker {
         if server.pointee.isRetrying { return retryBatch(index) }
         countQuery(server, status)
         server.pointee.requestsBeforeUnnamed &-= 1
-        server.pointee.isCommitUnderWay = false
+        if server.pointee.requestsBeforeCommit >= 0 { server.pointee.requestsBeforeCommit -= 1 }
         let pool = pools[UInt32(server.pointee.pool)]
         if pool.pointee.mode == .statement, status != TransactionStatus.idle {
             return closeServer(index, .statementModeTransaction)
@@ -261,6 +261,7 @@ extension Worker {
             return
         }
         server.pointee.statements.settled()
+        server.pointee.requestsBeforeCommit = -1
         switch pool.pointee.mode {
         case .session:
             let isIdle = status == TransactionStatus.idle

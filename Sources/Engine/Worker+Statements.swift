@@ -55,7 +55,7 @@ extension Worker {
             server.pointee.owed.sent(.execute, .client)
             return .pass
         case FrontendTag.parse:
-            if server.pointee.transactionStatus != TransactionStatus.idle {
+            if mayBeInTransaction(server) {
                 Self.noteCommitInParse(bytes + offset, available: frame.end - offset, server)
             }
             guard !payload.isEmpty || isWhole else { return .needs(MessageFramer.headerBytes + 1) }
@@ -187,6 +187,7 @@ extension Worker {
         if let outcome = noteUse(known, index, serverIndex, frame, buffer, isWhole, run: run, offset: offset) {
             return outcome
         }
+        if mayBeInTransaction(server) { noteCommit(statements.body(known), server) }
         flush(serverIndex, buffer, run: run, offset: offset)
         let id = ensure(serverIndex, name, index) ?? known
         if clients[index].pointee.statementUse == .none { clients[index].pointee.statementUse = .uses }

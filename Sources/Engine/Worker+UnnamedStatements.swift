@@ -98,6 +98,9 @@ extension Worker {
         {
             return outcome
         }
+        if message == .bind, let id = client.pointee.unnamedStatement, mayBeInTransaction(server) {
+            noteCommit(statements.body(id), server)
+        }
         let number = client.pointee.unnamedNumber
         if number != 0, server.pointee.unnamedNumber == number {
             server.pointee.owed.sent(message, .client)

@@ -8,8 +8,9 @@ from __future__ import annotations
 import pytest
 
 import wire
+from fakeserver import complete, ready
 from waiting import wait_until
-from wire import bind, close, describe, execute, extended, flush, parse, query, sync
+from wire import bind, close, describe, execute, extended, flush, message, parse, query, sync
 
 
 @pytest.fixture
@@ -170,6 +171,42 @@ def test_death_while_commit_is_under_way(client, proxy, table, reached, protocol
     assert [(error.severity, error.sqlstate) for error in result.errors] == [("ERROR", "08007")]
     assert result.status == "I"
     still_works(client)
+
+
+@pytest.mark.every_backend
+@pytest.mark.parametrize(
+    "before, requests, answered",
+    [
+        pytest.param(parse("commit", "c") + sync(), [bind(name="c") + execute() + sync()], 0, id="prepared"),
+        pytest.param(parse("commit") + sync(), [bind() + execute() + sync()], 0, id="unnamed, prepared before"),
+        pytest.param(b"", [query("insert"), query("commit")], 1, id="behind a query"),
+        pytest.param(b"", [extended("insert"), extended("commit")], 1, id="behind a batch"),
+        pytest.param(b"", [query("insert"), query("commit")], 0, id="behind a query that is not answered"),
+    ],
+)
+def test_death_while_a_commit_of_any_kind_is_under_way(weir_factory, fake, before, requests, answered):
+    client = weir_factory(databases={"app": f"host=127.0.0.1 port={fake.port}"}).connect()
+    client.send(query("begin"))
+    session = fake.session()
+    session.expect("Q")
+    session.send(complete("BEGIN") + ready("T"))
+    client.result()
+    if before:
+        client.send(before)
+        session.expect("PS")
+        session.send(message("1") + ready("T"))
+        client.result()
+    client.send(b"".join(requests))
+    for request in requests:
+        session.read_until("QS")
+    for request in requests[:answered]:
+        steps = b"" if request[:1] == b"Q" else message("1") + message("2") + message("n")
+        session.send(steps + complete("INSERT 0 1") + ready("T"))
+        assert client.result().status == "T"
+    session.close()
+    *others, last = [client.result() for _ in requests[answered:]]
+    assert [error.sqlstate for error in last.errors] == ["08007"] and last.status == "I"
+    assert all([error.sqlstate for error in other.errors] == ["08006"] for other in others)
 
 
 def test_death_in_the_middle_of_a_message_half_passed_on(weir, client, proxy):
