@@ -100,7 +100,7 @@ extension Worker {
     }
 
     @inline(never)
-    func noteCommit(_ text: UnsafeRawBufferPointer, _ server: UnsafeMutablePointer<Server>) {
+    static func noteCommit(_ text: UnsafeRawBufferPointer, _ server: UnsafeMutablePointer<Server>) {
         guard case .commit = leadingKeyword(text) else { return }
         server.pointee.requestsBeforeCommit = server.pointee.owed.clientRequestsAhead
     }

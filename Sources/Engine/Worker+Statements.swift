@@ -187,7 +187,7 @@ extension Worker {
         if let outcome = noteUse(known, index, serverIndex, frame, buffer, isWhole, run: run, offset: offset) {
             return outcome
         }
-        if mayBeInTransaction(server) { noteCommit(statements.body(known), server) }
+        if mayBeInTransaction(server) { Self.noteCommit(statements.body(known), server) }
         flush(serverIndex, buffer, run: run, offset: offset)
         let id = ensure(serverIndex, name, index) ?? known
         if clients[index].pointee.statementUse == .none { clients[index].pointee.statementUse = .uses }

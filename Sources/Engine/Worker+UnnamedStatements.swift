@@ -98,9 +98,6 @@ extension Worker {
         {
             return outcome
         }
-        if message == .bind, let id = client.pointee.unnamedStatement, mayBeInTransaction(server) {
-            noteCommit(statements.body(id), server)
-        }
         let number = client.pointee.unnamedNumber
         if number != 0, server.pointee.unnamedNumber == number {
             server.pointee.owed.sent(message, .client)
@@ -129,9 +126,9 @@ extension Worker {
             client.pointee.unnamedStatement.isFresh = false
             if client.pointee.unnamedNumber == servers[serverIndex].pointee.unnamedNumber { return nil }
         }
-        guard client.pointee.unnamedStatement.effect != .none, let body = client.pointee.unnamedStatement.body else {
-            return nil
-        }
+        guard let body = client.pointee.unnamedStatement.body else { return nil }
+        if mayBeInTransaction(servers[serverIndex]) { Self.noteCommit(body, servers[serverIndex]) }
+        guard client.pointee.unnamedStatement.effect != .none else { return nil }
         let (effect, verdict) = noteEffects(ofBody: body, index, serverIndex)
         client.pointee.unnamedStatement.effect = effect
         if effect != .none, case .pass = verdict,
