@@ -44,6 +44,8 @@ class Case:
     threads: int = 1
     options: tuple = ()
     script: str = ""
+    # What pgbench finds in its environment.
+    environment: tuple = ()
     # Every transaction logs in anew; then pgbench's own latency leaves the login out, so it is not used.
     connects: bool = False
     # Memory of idle clients instead of transactions.
@@ -64,6 +66,9 @@ CASES = {
         Case("simple-64", "simple protocol, 64 clients", 64, 2, ("-S", "-M", "simple")),
         Case("simple-400", "simple protocol, 400 clients", 400, 2, ("-S", "-M", "simple")),
         Case("extended-16", "extended protocol, 16 clients", 16, options=("-S", "-M", "extended")),
+        # Settings that each session has from its start, the same in all, as an application's are.
+        Case("settings-16", "simple protocol, 16 clients with settings of their own", 16, options=("-S", "-M", "simple"),
+             environment=(("PGOPTIONS", "-c statement_timeout=60s -c search_path=public"),), without=(PEER,)),
         Case("prepared-16", "prepared statements, 16 clients", 16, options=("-S", "-M", "prepared"), without=(PEER,)),
         Case("prepared-64", "prepared statements, 64 clients", 64, 2, ("-S", "-M", "prepared"), without=(PEER,)),
         Case("tpcb-prepared-16", "TPC-B transactions of prepared statements, 16 clients", 16,
@@ -90,6 +95,8 @@ class Goal:
     against: str | None
     bound: float
     at_least: bool = False
+    # The case whose ratio this one is set in relation to.
+    base: str | None = None
 
 
 def goals():
@@ -99,6 +106,7 @@ def goals():
         Goal("simple-16", "cpu", MAIN, FLOOR, 1.15),
         Goal("simple-64", "cpu", MAIN, PEER, 0.78),
         Goal("prepared-16", "cpu", MAIN, FLOOR, 1.20),
+        Goal("settings-16", "cpu", MAIN, FLOOR, 1.05, base="simple-16"),
         Goal("large-4", "cpu", MAIN, PEER, 0.58),
         Goal("connect-8", "cpu", MAIN, PEER, 1.0),
     ]

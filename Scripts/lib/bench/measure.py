@@ -77,7 +77,8 @@ def measure_transactions(contender, case, warm_up, seconds, directory):
         script.write_text(case.script)
         options += ["-f", str(script)]
     process = subprocess.Popen(pgbench(contender.port, options), stdin=subprocess.DEVNULL,
-                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+                               stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                               env={**os.environ, **dict(case.environment)})
     other, reports = [], []
     first = last = None
     for line in process.stderr:

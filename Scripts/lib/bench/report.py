@@ -61,9 +61,15 @@ def reached(all_results):
         results = all_results.get(goal.case, {})
         if not results.get(goal.of) or (goal.against and not results.get(goal.against)):
             continue
+        base = all_results.get(goal.base, {}) if goal.base else {}
+        if goal.base and not (base.get(goal.of) and base.get(goal.against)):
+            continue
         if goal.against:
             value = ratio(results[goal.of], results[goal.against], goal.figure)
             what = f"{goal.case}: {UNITS[goal.figure]}, {goal.of} / {goal.against}"
+            if goal.base:
+                value /= ratio(base[goal.of], base[goal.against], goal.figure)
+                what += f", to that of {goal.base}"
             figure, bound = f"{value:.2f}", f"{goal.bound:.2f}"
         else:
             value = median(results[goal.of], goal.figure)
