@@ -19,7 +19,8 @@ import asyncpg
 from playing import CLIENTS, LOGIN, PART, WAIT_SECONDS, key, say, state_of
 
 INSERT = "insert into t values ($1, $2)"
-IS_SLEEPING = "select 1 from pg_stat_activity where state = 'active' and query = $1"
+# A query is active as well while it is only prepared.
+IS_SLEEPING = "select 1 from pg_stat_activity where wait_event = 'PgSleep' and query = $1"
 SETTINGS = (
     "select current_setting('statement_timeout'), current_setting('search_path'), current_setting('lock_timeout'),"
     " current_setting('application_name')"

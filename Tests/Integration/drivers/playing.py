@@ -24,7 +24,8 @@ SETTINGS = (
     "select current_setting('statement_timeout'), current_setting('search_path'), current_setting('work_mem'),"
     " current_setting('lock_timeout')"
 )
-IS_SLEEPING = "select 1 from pg_stat_activity where state = 'active' and query = %s"
+# A query is active as well while it is only prepared.
+IS_SLEEPING = "select 1 from pg_stat_activity where wait_event = 'PgSleep' and query = %s"
 
 printing = threading.Lock()
 barrier = threading.Barrier(CLIENTS)

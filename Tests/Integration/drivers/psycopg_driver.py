@@ -1,7 +1,7 @@
 """psycopg 3, a thread with its own connection for each client: PORT CLIENTS PART.
 
-MODE in the environment is one of MODES; the defaults bind on the server and prepare a query at its fifth use. Prints one
-JSON line for each step of each client.
+MODE in the environment is one of MODES; the defaults bind on the server and prepare a query at its fifth use. psycopg's
+pool is a package of its own and is not run. Prints one JSON line for each step of each client.
 """
 
 from __future__ import annotations
@@ -87,28 +87,29 @@ def batch(db, me: int) -> None:
 
 
 def copies(db, me: int) -> None:
-    for form in ("text", "binary"):
-        start = 400 if form == "text" else 600
-        cursor = db.cursor()
+    copy_and_back(db, me, "text", 400)
+    copy_and_back(db, me, "binary", 600)
 
-        def write(count: int, form=form, start=start, cursor=cursor) -> None:
-            with cursor.copy(f"copy t from stdin (format {form})") as copy:
-                copy.set_types(["int4", "text"])
-                for number in range(start, start + count):
-                    copy.write_row((key(me, number), "copied"))
 
-        write(100)
-        db.commit()
-        again = sqlstate(lambda write=write: write(1))
-        db.rollback()
-        mine = f"select id, v from t where id between {key(me, start)} and {key(me, start + 99)} order by id"
-        with cursor.copy(f"copy ({mine}) to stdout (format {form})") as copy:
+def copy_and_back(db, me: int, form: str, start: int) -> None:
+    def write(count: int) -> None:
+        with db.cursor().copy(f"copy t from stdin (format {form})") as copy:
             copy.set_types(["int4", "text"])
-            found = list(copy.rows())
-        give_up(db, f"copy (select generate_series(1, 1000000)) to stdout (format {form})")
-        give_up(db, f"copy t from stdin (format {form})")
-        say(me, f"copy {form}", again, len(found), found[-1], rows(db, "select 'alive'"))
-        db.commit()
+            for number in range(start, start + count):
+                copy.write_row((key(me, number), "copied"))
+
+    write(100)
+    db.commit()
+    again = sqlstate(lambda: write(1))
+    db.rollback()
+    mine = f"select id, v from t where id between {key(me, start)} and {key(me, start + 99)} order by id"
+    with db.cursor().copy(f"copy ({mine}) to stdout (format {form})") as copy:
+        copy.set_types(["int4", "text"])
+        found = list(copy.rows())
+    give_up(db, f"copy (select generate_series(1, 1000000)) to stdout (format {form})")
+    give_up(db, f"copy t from stdin (format {form})")
+    say(me, f"copy {form}", again, len(found), found[-1], rows(db, "select 'alive'"))
+    db.commit()
 
 
 def give_up(db, sql: str) -> None:
@@ -183,22 +184,9 @@ def pipelines(me: int) -> None:
                     db.execute("select 1").fetchone()
             total = sum(cursor.fetchone()[0] for cursor in results)
         say(me, "pipeline", total, rows(db, "select count(*) from t where id / 1000 = %s", me))
-        states = [sqlstate(lambda: piped(db, (key(me, 200), key(me, 1), key(me, 201))))]
-        # What comes before a Sync stays.
-        states.append(sqlstate(lambda: piped(db, (key(me, 300), key(me, 1), key(me, 301)), sync=True)))
-        say(me, "error in a pipeline", states, between(db, me, 200, 400))
-        with db.pipeline(), db.transaction():
-            db.execute(INSERT, (key(me, 500), "stays"))
-            try:
-                with db.transaction():
-                    db.execute(INSERT, (key(me, 501), "gone"))
-                    db.execute(INSERT, (key(me, 500), "again"))
-            except psycopg.errors.UniqueViolation as error:
-                states = [error.sqlstate]
-            db.execute(INSERT, (key(me, 502), "stays too"))
-        say(me, "transactions in a pipeline", states, between(db, me, 500, 600))
+        errors_in_pipelines(db, me)
         with db.pipeline():
-            db.execute("set application_name to 'piped'")
+            db.execute(f"set application_name to 'piped {me}'")
             db.execute("select set_config('search_path', %s, false)", (f"of_{me}, public",))
             found = db.execute("select current_setting('application_name'), current_setting('search_path')").fetchone()
         say(me, "set in a pipeline", found, rows(db, "show search_path"))
@@ -212,6 +200,25 @@ def pipelines(me: int) -> None:
             found = between(db, me, 800, 900)
         db.commit()
         say(me, "commits in a pipeline", found)
+
+
+def errors_in_pipelines(db, me: int) -> None:
+    """Row 1 is there."""
+    states = [sqlstate(lambda: piped(db, (key(me, 200), key(me, 1), key(me, 201))))]
+    # What comes before a Sync stays.
+    states.append(sqlstate(lambda: piped(db, (key(me, 300), key(me, 1), key(me, 301)), sync=True)))
+    say(me, "error in a pipeline", states, between(db, me, 200, 400))
+    states = []
+    with db.pipeline(), db.transaction():
+        db.execute(INSERT, (key(me, 500), "stays"))
+        try:
+            with db.transaction():
+                db.execute(INSERT, (key(me, 501), "gone"))
+                db.execute(INSERT, (key(me, 500), "again"))
+        except psycopg.errors.UniqueViolation as error:
+            states.append(error.sqlstate)
+        db.execute(INSERT, (key(me, 502), "stays too"))
+    say(me, "transactions in a pipeline", states, between(db, me, 500, 600))
 
 
 def piped(db, keys, sync: bool = False) -> None:
