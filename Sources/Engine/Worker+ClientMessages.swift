@@ -16,6 +16,7 @@ extension Worker {
         switch frame.tag {
         case FrontendTag.query:
             if isQueryProtocolForbidden || server.pointee.owed.isFull { return false }
+            if server.pointee.owed.isSkipping { break }
             if mayBeInTransaction(server) {
                 Self.noteCommit(bytes, available: available, headerBytes: MessageFramer.headerBytes, server)
             }

@@ -266,3 +266,13 @@ def test_what_an_unnamed_statement_sets_it_sets_again(weir_factory, settings):
     assert not run(one).errors
     two.query("select 1")
     assert one.value("show work_mem") == "5MB"
+
+
+def test_a_query_that_the_server_skips_leaves_the_unnamed_statement(pair):
+    one, two = pair
+    prepare(one, "select 'kept'")
+    one.send(close("S", "nothing") + bind(name="nobody") + flush())
+    assert [reply.type for reply in one.read_until("E")] == ["3", "E"]
+    assert one.exchange(query("select 1") + sync()).types == "Z"
+    two.query("select 1")
+    assert run(one).rows == [["kept"]]
