@@ -70,10 +70,12 @@ READING = [
     "insert into sink values (1)",
     "select count(*) > -1 from sink",
 ]
+# No isolation level is chosen behind a Parse: PostgreSQL refuses that, since analysing a query takes a snapshot, and Weir
+# need not send the Parse of a statement that the server has.
 CONTROL = [
     "begin", "begin", "begin", "commit", "commit", "rollback", "end", "savepoint s", "savepoint s", "release s",
     "rollback to s", "rollback to savepoint s", "commit and chain", "rollback and chain",
-    "start transaction isolation level repeatable read", "set transaction read only",
+    "start transaction read only", "set transaction read only",
 ]  # fmt: skip
 
 
