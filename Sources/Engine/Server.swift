@@ -104,6 +104,10 @@ struct Server: ~Copyable {
     var closing: [[StatementID]] = []
     /// The errors that take the place of the server's, in the order of the messages that stand for them.
     var refusals: [Refusal] = []
+    /// The DEALLOCATEs of the text that it executes.
+    var deallocations: TextDeallocations?
+    /// Statements that stood for others in texts that failed before their DEALLOCATE.
+    var standIns: [String] = []
     /// A message that ends a reply is only partly there; the reply ends with it.
     var endingTag: UInt8 = 0
     var processID: Int32 = 0

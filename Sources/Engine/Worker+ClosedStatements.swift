@@ -70,6 +70,7 @@ extension Worker {
 
     /// `DISCARD ALL` and `DEALLOCATE ALL` close every statement of the session.
     mutating func noteCommandComplete(_ index: UInt32, _ frame: Frame, _ bytes: UnsafeRawPointer) {
+        if frame.length == 16 { return noteDeallocated(index, frame, bytes) }
         if frame.length == 12 { return noteCommitAnswered(index, frame, bytes) }
         guard frame.length == 17 || frame.length == 20 else { return }
         let text = UnsafeRawBufferPointer(

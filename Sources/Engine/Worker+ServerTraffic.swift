@@ -243,6 +243,7 @@ extension Worker {
         server.pointee.transactionStatus = status
         if !server.pointee.closing.isEmpty, server.pointee.owed.isEmpty { putStatementsBack(index) }
         guard origin == .client else { return ownRequestAnswered(index, origin, status) }
+        if server.pointee.deallocations != nil { forgetDeallocations(server) }
         guard server.pointee.client >= 0 else { return orphanAnswered(index) }
         if server.pointee.isRetrying { return retryBatch(index) }
         countQuery(server, status)

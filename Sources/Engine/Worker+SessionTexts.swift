@@ -35,13 +35,13 @@ extension Worker {
         {
             return .pass
         }
-        return lookCloser(index, frame, buffer, payload, isWhole, run: run, offset: offset)
+        return lookCloser(index, frame, buffer, bytes + offset, payload, isWhole, run: run, offset: offset)
     }
 
     @inline(never)
     private mutating func lookCloser(
-        _ index: UInt32, _ frame: Frame, _ buffer: BufferID, _ payload: UnsafeRawBufferPointer, _ isWhole: Bool,
-        run: Int, offset: Int
+        _ index: UInt32, _ frame: Frame, _ buffer: BufferID, _ message: UnsafeRawPointer,
+        _ payload: UnsafeRawBufferPointer, _ isWhole: Bool, run: Int, offset: Int
     ) -> BatchOutcome {
         let serverIndex = UInt32(clients[index].pointee.server)
         // What the server skips has no effect, and nothing may be put in its place.
@@ -69,6 +69,12 @@ extension Worker {
                 flush(serverIndex, buffer, run: run, offset: offset)
                 return deallocate(name, index, serverIndex, frame, payload)
             }
+        }
+        if frame.tag == FrontendTag.query, payload.count == text.count + 1,
+            let outcome = rewriteNames(
+                text, effects, index, frame, buffer, message, run: run, offset: offset)
+        {
+            return outcome
         }
         switch noteEffects(effects, index, serverIndex) {
         case .pass: return .pass
@@ -281,7 +287,7 @@ extension Worker {
 
     /// Puts an error in the place of a Query: a message that can only fail stands for it, so that a transaction fails as
     /// it should.
-    private mutating func refuseQuery(_ serverIndex: UInt32, _ frame: Frame, _ error: ErrorFields) {
+    mutating func refuseQuery(_ serverIndex: UInt32, _ frame: Frame, _ error: ErrorFields) {
         _ = refuse(serverIndex, frame, error)
         var writer = MessageWriter()
         writer.sync()

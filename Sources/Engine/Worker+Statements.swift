@@ -309,8 +309,9 @@ extension Worker {
     ///
     /// A statement that was prepared before the client's settings gave its text another meaning keeps its own where it
     /// is, as in PostgreSQL. Where it has to be prepared anew it is another statement.
-    private mutating func ensure(_ serverIndex: UInt32, _ name: UnsafeRawBufferPointer, _ index: UInt32) -> StatementID?
-    {
+    mutating func ensure(
+        _ serverIndex: UInt32, _ name: UnsafeRawBufferPointer, _ index: UInt32
+    ) -> StatementID? {
         let client = clients[index]
         guard let known = client.pointee.statements.find(name) else { return nil }
         if servers[serverIndex].pointee.statements.touch(known) { return known }

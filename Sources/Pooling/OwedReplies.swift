@@ -68,7 +68,7 @@ public struct OwedReplies: ~Copyable {
 
     /// How many requests may be under way at once on one server.
     public static var requestsMax: Int { 1 << 20 }
-    /// Stands for a Parse of the unnamed statement, which no table knows.
+    /// Stands for a statement that no table knows, as the unnamed one.
     public static var noStatement: UInt64 { .max }
 
     private var entries = Ring<UInt8>()
@@ -209,16 +209,16 @@ public struct OwedReplies: ~Copyable {
         return false
     }
 
-    /// The client sent Sync.
-    public mutating func sentSync() {
+    /// Sync was sent, by the client or behind messages of Weir's own.
+    public mutating func sentSync(_ origin: RequestOrigin = .client) {
         // A server that takes copy data ignores Sync: the one after CopyDone is answered.
         guard !copyIn else { return }
         batchOpen = false
         skipping = false
         if openBatchChanges { earlierBatchChanges = true }
         openBatchChanges = false
-        clientReadyCount += 1
-        append(Kind.sync)
+        if origin == .client { clientReadyCount += 1 }
+        append(Kind.sync | origin.rawValue)
     }
 
     /// The client sent CopyDone or CopyFail.
@@ -263,7 +263,9 @@ public struct OwedReplies: ~Copyable {
         guard Self.namesStatement(entry) else { return .nothing }
         let statement = parses[0]
         parses.removeFirst()
-        if kind == BatchMessage.close.rawValue { return .closedStatement(statement) }
+        if kind == BatchMessage.close.rawValue {
+            return statement == Self.noStatement ? .nothing : .closedStatement(statement)
+        }
         let isClients = entry & 0x0F == RequestOrigin.client.rawValue
         return isClients && statement != Self.noStatement ? .namedParse : .nothing
     }
@@ -371,7 +373,7 @@ public struct OwedReplies: ~Copyable {
         parses.removeFirst()
         let origin = entry & 0x0F
         if entry & Kind.mask == BatchMessage.close.rawValue {
-            discarded.append(.close(statement))
+            if statement != Self.noStatement { discarded.append(.close(statement)) }
         } else if origin == RequestOrigin.refusal.rawValue {
             discarded.append(.refusal)
         } else if statement != Self.noStatement {

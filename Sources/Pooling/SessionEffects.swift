@@ -113,6 +113,9 @@ public final class SessionEffects {
         for known in [before, prepared] { if let known { add(known) } }
     }
 
+    /// What is executed is known, and not SQL's.
+    public func forgetExecutes() { executes = false }
+
     /// The server could not answer; whether it may be asked again.
     public func failedToAsk() -> Bool {
         attempts += 1

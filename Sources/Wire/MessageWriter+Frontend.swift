@@ -40,6 +40,22 @@ extension MessageWriter {
         end()
     }
 
+    /// Query, of a text in whatever encoding.
+    public mutating func query(_ sql: [UInt8]) {
+        begin(FrontendTag.query)
+        rawBytes(sql)
+        byte(0)
+        end()
+    }
+
+    /// Close of a prepared statement.
+    public mutating func closeStatement(_ name: String) {
+        begin(FrontendTag.close)
+        byte(UInt8(ascii: "S"))
+        cString(name)
+        end()
+    }
+
     /// Parse, without types of parameters.
     public mutating func parse(_ sql: String, name: String = "") {
         begin(FrontendTag.parse)

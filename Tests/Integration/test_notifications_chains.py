@@ -1,4 +1,4 @@
-"""What a transaction has done stays done: UNLISTEN where another transaction follows in the same text, batch or packet."""
+"""What a transaction has done stays done: UNLISTEN where another one follows in the same text, batch or packet."""
 
 from __future__ import annotations
 
