@@ -28,6 +28,11 @@ extension Worker {
         let pool = pools[UInt32(server.pointee.pool)]
         let worker = Int(server.pointee.destination)
         precondition(server.pointee.state == .leaving && worker >= 0 && worker < shared.workerCount)
+        guard server.pointee.framer.isAtBoundary, server.pointee.gather.isEmpty else {
+            // The other worker would take the rest of the message for the start of one.
+            closeDescriptor(fd)
+            return closeServer(index, .gotDirty("half a message"))
+        }
         var settings: [(name: String, value: String)] = []
         parameterSets.forEach(server.pointee.settings) { settings.append(($0, $1)) }
         var extras: [(name: String, value: String)] = []
@@ -42,7 +47,6 @@ extension Worker {
             hasStatements: server.pointee.statements.count > 0)
         dropStatements(ofServer: index)
         pool.pointee.pool.departed(index, from: .leaving, servers: &serverLinks)
-        if !server.pointee.gather.isEmpty { loop.release(server.pointee.gather.buffer) }
         parameterSets.release(server.pointee.settings)
         parameterSets.release(server.pointee.extras)
         servers.remove(index)

@@ -211,6 +211,32 @@ def test_a_notice_of_an_idle_server_is_for_nobody_and_does_no_harm(weir, client,
     assert weir.pool()["sv_idle"] == 1
 
 
+@pytest.mark.every_backend
+def test_half_a_notice_of_an_idle_server_is_for_nobody_when_it_changes_workers(weir_factory, fake):
+    """Else its other half, which reads like an answer, would be taken for one there."""
+    weir = weir_factory(databases={"app": f"host=127.0.0.1 port={fake.port}"}, default_pool_size=1)
+    first, second = weir.connect(), weir.connect()
+    session = fake.session()
+    works(first, session)
+    rest = answer("for nobody")
+    half = wire.message("N", b"SNOTICE\0" + rest)[: -len(rest)]
+    before = weir.show("STATS_TOTALS", database="app")[0]["bytes_sent"]
+    session.send(half)
+    wait_until(
+        lambda: weir.show("STATS_TOTALS", database="app")[0]["bytes_sent"] == before + len(half), "Weir has read it"
+    )
+    second.send(query("select 1"))
+    if weir.settings["workers"] > 1:
+        assert session.is_closed_by_peer()
+        session = fake.session()
+    else:
+        session.send(rest)
+    session.expect("Q")
+    session.send(answer("1"))
+    assert second.result().value == "1"
+    works(second, session)
+
+
 # Parameters.
 
 
