@@ -154,6 +154,9 @@ final class Shared: Sendable {
         }
     }
 
+    /// The databases that have been used or asked for, those that `*` made among them.
+    var databases: [DatabaseState] { registry.withLock { Array($0.databases.values) } }
+
     func user(_ name: String, _ snapshot: ConfigurationSnapshot) -> UserState {
         registry.withLock { registry in
             if let found = registry.users[name] { return found }

@@ -154,7 +154,8 @@ extension Worker {
     private mutating func databaseStates(_ index: UInt32, _ name: String?) -> [DatabaseState]? {
         let configuration = configuration.value
         guard let name else {
-            return configuration.databases.values.map { shared.database($0, self.configuration) }
+            for options in configuration.databases.values { _ = shared.database(options, self.configuration) }
+            return shared.databases
         }
         if isConsoleDatabase(name) {
             finish(index, .failure(error("cannot use admin db: \(name)")))

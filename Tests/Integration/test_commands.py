@@ -117,6 +117,20 @@ def test_kill_without_a_database_ends_all(weir):
     assert weir.connect().value("select 1") == 1
 
 
+def test_a_database_of_the_wildcard_that_was_killed_with_all_can_be_resumed(weir_factory):
+    weir = weir_factory(start=False)
+    weir.databases = {"*": weir.server()}
+    weir.start()
+    client = weir.connect()
+    weir.admin("KILL")
+    assert client.is_closed_by_peer()
+    client = weir.connect()
+    client.send(query("select 1"))
+    assert client.is_silent(0.2)
+    weir.admin("RESUME app")
+    assert client.result().value == 1
+
+
 @pytest.mark.every_backend
 def test_kill_client_ends_that_client_alone(weir):
     victim, other = weir.connect(application_name="victim"), weir.connect(application_name="other")
