@@ -280,6 +280,8 @@ extension Worker {
         loop.close(server.pointee.socket, flushing: false)
         server.pointee.socket = .none
         server.pointee.framer = MessageFramer()
+        if !server.pointee.gather.isEmpty { loop.release(server.pointee.gather.buffer) }
+        server.pointee.gather = Gather()
         login.asksForOldest = true
         return connect(index, address, login)
     }

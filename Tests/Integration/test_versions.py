@@ -202,8 +202,9 @@ def test_a_server_that_negotiates_an_older_version_is_believed(weir_factory, fak
         error("0A000", "unsupported frontend protocol 3.2: server supports 1.0 to 3.0", "FATAL"),
         error("08P01", "unsupported startup packet", "FATAL"),
         b"",
+        b"E\0",
     ],
-    ids=["0A000", "08P01", "nothing"],
+    ids=["0A000", "08P01", "nothing", "half a message"],
 )
 def test_a_server_that_cannot_negotiate_is_asked_for_3_0(weir_factory, fake, told):
     """At once, so that no client hears of it, and the next server is asked for 3.0 first."""
