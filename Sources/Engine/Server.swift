@@ -163,6 +163,7 @@ enum ServerCloseReason: Equatable {
     case resetFailed
     case connectQueryFailed
     case settingsFailed
+    case settingsTimeout
     case clientLeftNotReady
     case clientLeftQuery
     case cancelTimeout
@@ -196,6 +197,7 @@ enum ServerCloseReason: Equatable {
         case .resetFailed: "reset query failed"
         case .connectQueryFailed: "exec_on_connect query failed"
         case .settingsFailed: "invalid server parameter"
+        case .settingsTimeout: "settings were not put in place in time (server_connect_timeout)"
         case .clientLeftNotReady: "client disconnect while server was not ready"
         case .clientLeftQuery: "client disconnected with query in progress"
         case .cancelTimeout: "cancel_wait_timeout"

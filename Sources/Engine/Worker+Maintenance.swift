@@ -133,6 +133,12 @@ extension Worker {
                 && now - server.pointee.activeAt > limit ? .cancelTimeout : nil
         }
         let client = clients[UInt32(server.pointee.client)]
+        // Nothing of the client's was sent: it tries another server, as if this one had not logged in.
+        if client.pointee.wait == .settings, timeouts.serverConnect > 0,
+            now - server.pointee.transactionAt > timeouts.serverConnect
+        {
+            return .settingsTimeout
+        }
         if timeouts.transaction > 0, client.pointee.transactionAt != 0,
             now - client.pointee.transactionAt > timeouts.transaction
         {

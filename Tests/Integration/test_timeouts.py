@@ -172,6 +172,22 @@ def test_server_connect_timeout(weir_factory, proxy):
     weir.wait_for_log("connect timeout")
 
 
+@pytest.mark.every_backend
+def test_server_connect_timeout_counts_while_settings_are_put_in_place(weir_factory, proxy):
+    """The client's own query has not been sent, so that no other timeout counts."""
+    databases = {"app": f"host=127.0.0.1 port={proxy.port}"}
+    weir = weir_factory(databases=databases, default_pool_size=1, server_connect_timeout=1)
+    weir.connect().value("select 1")
+    client = weir.connect(datestyle="German")
+    proxy.pause()
+    result = client.exchange(query("select '2024-02-01'::date"))
+    assert [error.sqlstate for error in result.errors] == ["08001"]
+    weir.wait_for_log("settings were not put in place in time")
+    proxy.resume()
+    wait_until(lambda: not client.exchange(query("select 1")).errors, "the server can be reached again")
+    assert client.value("select '2024-02-01'::date") == "01.02.2024"
+
+
 def test_failed_connects_back_off_and_the_first_success_serves(weir_factory, proxy):
     """From 100 ms up to server_login_retry: not one attempt for each waiter, and no 15 s of blindness."""
     weir = weir_factory(
