@@ -121,7 +121,7 @@ extension Worker {
         for (name, value) in parameterSets.difference(from: extras, to: login) {
             guard parameterSets.value(extras, name) == nil, pending.question.asks(name) else { continue }
             // Who has no role may have given it up.
-            if SessionQuestion.ofIdentity.contains(name), !pending.effects.resets.contains(name) { continue }
+            if SessionQuestion.ofIdentity.contains(name), !pending.effects.isResetByName(name) { continue }
             _ = parameterSets.update(&mine, name: name, value: value)
         }
         return mine

@@ -169,8 +169,7 @@ extension Worker {
         case "role": value == "none"
         case "session_authorization": value == loginUser(ofServer: serverIndex)
         // What was once set and then reset is empty, not absent.
-        case _ where name.contains(".") && value.isEmpty:
-            !effects.settings.contains(name) && (effects.resetsAll || effects.resets.contains(name))
+        case _ where name.contains(".") && value.isEmpty: effects.isReset(name)
         default: false
         }
     }

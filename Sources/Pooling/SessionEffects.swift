@@ -27,6 +27,8 @@ public final class SessionEffects {
     public private(set) var resets: [String] = []
     /// All settings may have gone back to their defaults.
     public private(set) var resetsAll = false
+    /// The settings whose last change, if all of them count, was not back to the default.
+    private var setLast: Set<String> = []
     /// Settings may have changed whose names are not known.
     public private(set) var changesUnknownSettings = false
     /// What may have come into being.
@@ -95,7 +97,8 @@ public final class SessionEffects {
     public func add(_ other: SessionEffects) {
         for name in other.settings { touch(name) }
         for name in other.resets { reset(name) }
-        if other.resetsAll { resetsAll = true }
+        if other.resetsAll { resetAll() }
+        setLast.formUnion(other.setLast)
         if other.changesUnknownSettings { changesUnknownSettings = true }
         begins.formUnion(other.begins)
         ends.formUnion(other.ends)
@@ -186,6 +189,14 @@ public final class SessionEffects {
         prepared = nil
     }
 
+    /// Whether a setting has no value of the session's any more, if nothing failed.
+    public func isReset(_ name: String) -> Bool {
+        (resetsAll || resets.contains(name)) && !setLast.contains(name)
+    }
+
+    /// The same for who the session is, which RESET ALL leaves as it is.
+    public func isResetByName(_ name: String) -> Bool { resets.contains(name) && !setLast.contains(name) }
+
     /// Whether settings of these names have no value of the session's any more, if nothing failed.
     public func resets(everythingOf names: [String]) -> Bool {
         resetsAll && names.allSatisfy { !SessionQuestion.ofIdentity.contains($0) || resets.contains($0) }
@@ -197,7 +208,7 @@ public final class SessionEffects {
         switch kind {
         case .set(let name, _, let isLocal): if !isLocal { touch(read(name, reader)) }
         case .reset(let name): reset(read(name, reader))
-        case .resetAll: resetsAll = true
+        case .resetAll: resetAll()
         case .setRole(_, let isLocal): if !isLocal { touch("role") }
         case .resetRole:
             touch("role")
@@ -216,7 +227,7 @@ public final class SessionEffects {
             ends.insert(.preparedStatements)
         case .discardAll:
             closesStatements = true
-            resetsAll = true
+            resetAll()
             for name in SessionQuestion.ofIdentity { reset(name) }
             ends.formUnion(.provable)
             channels.append(.unlistenAll)
@@ -296,14 +307,18 @@ public final class SessionEffects {
             return
         }
         if !settings.contains(name) { settings.append(name) }
+        setLast.insert(name)
     }
 
     private func reset(_ name: String?) {
-        guard let name, resets.count < Self.namesMax else {
-            resetsAll = true
-            return
-        }
+        guard let name, resets.count < Self.namesMax else { return resetAll() }
         if !resets.contains(name) { resets.append(name) }
+        setLast.remove(name)
+    }
+
+    private func resetAll() {
+        resetsAll = true
+        setLast = []
     }
 
     private func read(_ name: SettingName, _ reader: NameReader) -> String? {

@@ -76,11 +76,11 @@ public enum StatementKind: Equatable, Sendable {
     case resetAll
     /// `SET ROLE value` or `SET role TO value`; NONE and DEFAULT are values.
     case setRole(value: ByteRange, isLocal: Bool)
-    /// `RESET ROLE`.
+    /// `RESET ROLE`, `SET role TO DEFAULT`.
     case resetRole
     /// `SET SESSION AUTHORIZATION value`; DEFAULT is a value.
     case setSessionAuthorization(value: ByteRange, isLocal: Bool)
-    /// `RESET SESSION AUTHORIZATION`.
+    /// `RESET SESSION AUTHORIZATION`, `SET SESSION AUTHORIZATION DEFAULT`.
     case resetSessionAuthorization
     /// `SET TRANSACTION …` or a SET of transaction_isolation and its like: gone when the transaction ends.
     case setTransaction

@@ -40,7 +40,10 @@ extension StatementScanner {
     private mutating func scanSetSession(_ isLocal: Bool, _ report: Report) {
         advance(report)
         if accept("authorization", report) {
-            emit(.setSessionAuthorization(value: acceptRest(report), isLocal: isLocal), report)
+            let value = acceptRest(report)
+            let isReset = !isLocal && lexer.matches(value, "default")
+            if isReset { return emit(.resetSessionAuthorization, report) }
+            emit(.setSessionAuthorization(value: value, isLocal: isLocal), report)
         } else if accept("characteristics", report), accept("as", report), accept("transaction", report) {
             emit(.setSessionCharacteristics(modes: acceptRest(report)), report)
         }
@@ -93,8 +96,12 @@ extension StatementScanner {
 
     private mutating func emitSet(_ name: SettingName, _ value: ByteRange, _ isLocal: Bool, _ report: Report) {
         if name.spelling == .written {
-            if isSetting(name, "role") { return emit(.setRole(value: value, isLocal: isLocal), report) }
+            let isReset = !isLocal && isDefault(name, value)
+            if isSetting(name, "role") {
+                return emit(isReset ? .resetRole : .setRole(value: value, isLocal: isLocal), report)
+            }
             if isSetting(name, "session_authorization") {
+                if isReset { return emit(.resetSessionAuthorization, report) }
                 return emit(.setSessionAuthorization(value: value, isLocal: isLocal), report)
             }
             if isSetting(name, "seed") { return emit(.setseed, report) }

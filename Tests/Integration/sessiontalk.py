@@ -54,6 +54,9 @@ LOGINS = [
     {"application_name": "tests", "TimeZone": "Asia/Tokyo"},
     {"TimeZone": "America/Lima", "DateStyle": "ISO, DMY", "client_encoding": "LATIN1"},
     {"application_name": "it's \\ me", "IntervalStyle": "iso_8601"},
+    {"work_mem": "7MB", "app.x": "it's \\ \n mine", "options": "-c search_path=two,public --lock_timeout=9s"},
+    {"role": "third", "bytea_output": "escape", "TimeZone": "America/Lima"},
+    {"options": "-c extra_float_digits=0 -cgeqo_seed=0.5", "app.user": "", "default_transaction_isolation": "serializable"},
 ]
 CHANNELS = ["a", "b", "\"C c\""]
 # No text has constants that settings give another meaning: one that is prepared before such a change and once more behind
@@ -82,11 +85,20 @@ CONTROL = [
 class Talk:
     """Makes what one client says."""
 
-    def __init__(self, chance: random.Random, fragments: list[Callable[[], str]], may_hold: bool, in_pipelines: bool):
+    def __init__(
+        self,
+        chance: random.Random,
+        fragments: list[Callable[[], str]],
+        may_hold: bool,
+        in_pipelines: bool,
+        in_one_transaction: bool = True,
+    ):
         self.chance = chance
         self.may_hold = may_hold
         # A LISTEN right behind the COMMIT of a NOTIFY may hear that, too.
-        self.counts = [1, 1, 1, 2, 4] if in_pipelines else [1]
+        self.batches = [1, 1, 1, 2, 4] if in_pipelines else [1]
+        # Behind a RESET its transaction sees another value than that of the start-up packet.
+        self.counts = self.batches if in_one_transaction else [1]
         self.fragments = fragments
         self.names: list[str] = []
 
@@ -149,7 +161,7 @@ class Talk:
 
     def step(self) -> tuple[bytes, int]:
         """What to send at once, and how many ReadyForQuery it brings."""
-        batches = b"".join(self.batch() for _ in range(self.chance.choice(self.counts)))
+        batches = b"".join(self.batch() for _ in range(self.chance.choice(self.batches)))
         return batches, sum(tag in (b"Q", b"S") for tag in tags(batches))
 
 
@@ -189,6 +201,24 @@ def settings(chance: random.Random, resets: bool) -> list[Callable[[], str]]:
         return "reset all" if resets else "select 2"
 
     return [change] * 8 + [special, special, everything] + reading(chance) * 3
+
+
+def resetting(chance: random.Random) -> list[Callable[[], str]]:
+    """Each statement is a transaction of its own, but for some that hold a RESET.
+
+    These are of settings that cannot be reset without a trace: what is rolled back is not told from what changed nothing
+    where a setting is empty, or has the server's default.
+    """
+
+    def reset() -> str:
+        name, certain = chance.choice(NAMES), chance.choice(["work_mem", "lock_timeout", "search_path"])
+        return chance.choice(
+            [f"reset {name}", f"set {name} to default", "reset all", "discard all", "reset role", "set time zone local",
+             "reset session authorization", "do $$ begin reset work_mem; end $$", f"begin; reset {certain}; rollback",
+             f"begin; reset {certain}; commit"]
+        )  # fmt: skip
+
+    return settings(chance, True)[:10] + [reset] * 6 + [lambda: chance.choice(READING)] * 3
 
 
 def reading(chance: random.Random) -> list[Callable[[], str]]:

@@ -18,7 +18,7 @@ import psycopg
 import pytest
 
 import wire
-from sessiontalk import CHANNELS, EVERYTHING, HELD, LOGINS, Talk, holding, listening, settings, statements
+from sessiontalk import CHANNELS, EVERYTHING, HELD, LOGINS, Talk, holding, listening, resetting, settings, statements
 from test_differential import SOURCE_PLACE, is_same
 from wire import bind, close, execute, parse, query, sync
 
@@ -120,7 +120,10 @@ class Conversation:
         self.seed = seed
         self.size = size
         self.twins = [Twins(weir, **self.chance.choice(logins or [{}])) for _ in range(CLIENTS)]
-        self.talks = [Talk(self.chance, make(self.chance), size > CLIENTS, make is not listening) for _ in self.twins]
+        self.talks = [
+            Talk(self.chance, make(self.chance), size > CLIENTS, make is not listening, make is not resetting)
+            for _ in self.twins
+        ]
 
     def hold(self, mode: str, then: Callable | None, at_rest: Callable | None) -> None:
         """Talks, to the end."""
@@ -202,6 +205,11 @@ def test_settings_are_those_of_a_session_of_ones_own(weir_factory, size):
 
 def test_settings_of_the_login_are_too(weir_factory):
     converse(weir_factory(default_pool_size=1), "logins", lambda chance: settings(chance, False), EVERYTHING, 1, LOGINS)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_resets_go_back_to_the_login_as_in_a_session_of_ones_own(weir_factory, size):
+    converse(weir_factory(default_pool_size=size), "resets", resetting, EVERYTHING, size, LOGINS)
 
 
 @pytest.mark.parametrize("options", [{}, {"cache_unnamed_statements": 1}, {"max_prepared_statements": 2}], ids=str)

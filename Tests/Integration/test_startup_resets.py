@@ -30,6 +30,8 @@ RESETS = [
     ("app.x", "set app.x to default"),
     ("app.x", "reset all"),
     ("app.x", "discard all"),
+    ("app.x", "set app.x = '3'; reset all"),
+    ("app.x", "reset all; set app.x = ''"),
     ("search_path", "reset search_path; reset work_mem"),
     ("application_name", "reset application_name"),
     ("application_name", "reset all"),
@@ -128,7 +130,8 @@ def test_a_role_of_the_login(weir_factory, postgres):
     plain, client, expected = weir.connect(), weir.connect(role="tenant_a"), directly(postgres, role="tenant_a")
     texts = [
         "select 1", "set role tenant_b", "reset all", "reset role", "set role none", "reset role", "discard all",
-        "set role tenant_b", "discard all", "reset session authorization",
+        "set role tenant_b", "discard all", "reset session authorization", "set role none", "set role to default",
+        "set role none", "set session_authorization = default", "set role none", "set session authorization default",
     ]
     for text in texts:
         for connection in (client, expected):

@@ -63,7 +63,8 @@ def test_the_first_message_sees_them_in_every_protocol(weir_factory):
             "7MBapp"
         )
     client = weir.connect(work_mem="8MB")
-    client.send(parse("show work_mem", name="s") + sync() + bind(name="s") + execute() + sync() + query("show work_mem"))
+    client.send(parse("show work_mem", name="s") + sync() + bind(name="s") + execute() + sync())
+    client.send(query("show work_mem"))
     assert [client.result().errors for _ in range(2)] == [[], []]
     assert client.result().value == "8MB"
 
@@ -289,9 +290,7 @@ def test_psycopg_with_options_interleaved(weir_factory):
                     assert row == (f"schema_{number},public", f"{number + 5}s", f"t{number}")
             for client in pair:
                 client.commit()
-        row = plain.execute(
-            "select current_setting('search_path'), current_setting('statement_timeout'), current_setting('app.tenant', true)"
-        ).fetchone()
+        row = plain.execute(shows.replace("tenant'", "tenant', true")).fetchone()
         assert row[:2] == ('"$user", public', "0") and row[2] in (None, "")
     assert len(weir.show("SERVERS", database="app")) == 2
 

@@ -93,6 +93,32 @@ private let nothing = [
         #expect(effects("DO $$ BEGIN END $$").changesUnknownSettings)
     }
 
+    @Test("whether a setting was set or reset last is known, within a text and from one to the next")
+    func setOrReset() {
+        for reset in ["RESET a.b", "SET a.b TO DEFAULT", "RESET ALL", "DISCARD ALL"] {
+            #expect(effects("SET a.b = 1; \(reset)").isReset("a.b"), "\(reset)")
+            #expect(!effects("\(reset); SET a.b = 1").isReset("a.b"), "\(reset)")
+            let earlier = effects("SET a.b = 1")
+            earlier.add(effects(reset))
+            #expect(earlier.isReset("a.b"), "\(reset)")
+            earlier.add(effects("SET a.b = 1"))
+            #expect(!earlier.isReset("a.b"), "\(reset)")
+        }
+        #expect(!effects("RESET ALL").isResetByName("role"))
+        #expect(effects("SET ROLE a; RESET ROLE").isResetByName("role"))
+        #expect(!effects("RESET ROLE; SET ROLE NONE").isResetByName("role"))
+        #expect(effects("DISCARD ALL").isResetByName("role"))
+    }
+
+    @Test("which names a reset query gives back is known: RESET ALL leaves a role")
+    func resetsEverything() {
+        #expect(effects("RESET ALL").resets(everythingOf: ["work_mem", "a.b"]))
+        #expect(!effects("RESET ALL").resets(everythingOf: ["role"]))
+        #expect(effects("RESET ALL; RESET ROLE").resets(everythingOf: ["role"]))
+        #expect(effects("DISCARD ALL").resets(everythingOf: ["role", "session_authorization"]))
+        #expect(!effects("RESET work_mem").resets(everythingOf: ["work_mem"]))
+    }
+
     @Test("channels are kept in their order")
     func channels() {
         let found = effects("LISTEN a; UNLISTEN \"B\"", "DISCARD ALL; LISTEN c")
