@@ -5,6 +5,7 @@
 //
 // Other clients may share what DEALLOCATE names, so PostgreSQL is given a statement that was made for this: its answers,
 // and those to the rest of the text, are its own. The client's name is gone when PostgreSQL has answered that it is.
+// Only the place that an error behind such a name has in the text is that in the text with the other name.
 
 import Pooling
 import Reactor

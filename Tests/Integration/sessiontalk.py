@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import struct
 from collections.abc import Callable, Iterator
 
@@ -82,6 +83,10 @@ CONTROL = [
 ]  # fmt: skip
 
 
+NAMING = re.compile("execute|deallocate|discard", re.IGNORECASE)
+ENDING = re.compile("rollback|commit|end|abort", re.IGNORECASE)
+
+
 class Talk:
     """Makes what one client says."""
 
@@ -102,10 +107,20 @@ class Talk:
         self.fragments = fragments
         self.names: list[str] = []
 
-    def fragment(self, alone: bool = True) -> str:
+    def text(self, count: int) -> str:
+        """A simple query of so many statements."""
+        texts = [self.fragment(in_query=True) for _ in range(count)]
+        # What begins in a failed transaction is passed on as it is.
+        for number, text in enumerate(texts):
+            if NAMING.search(text) and any(ENDING.search(before) for before in texts[:number]):
+                texts[number] = "select 4"
+        return ";".join(texts)
+
+    def fragment(self, alone: bool = True, in_query: bool = False) -> str:
         text = self.chance.choice(self.fragments)()
-        # The end of the protocol's statements is seen where it stands alone.
-        if not alone and ("deallocate" in text or text == "discard all"):
+        # In a batch the end of the protocol's statements is seen where it stands alone, and EXECUTE is not.
+        is_end = "deallocate" in text or text == "discard all"
+        if not in_query and (text.startswith('execute "') or is_end and not alone):
             text = "select 4"
         drawn = self.chance.random()
         if drawn < 0.1:
@@ -132,12 +147,14 @@ class Talk:
         if drawn < 0.4 and self.names:
             return self.run(self.chance.choice(self.names))
         if drawn < 0.6:
-            name = self.chance.choice("pqrs")
+            name = self.chance.choice("pqrsuv")
+            # EXECUTE of what controls a transaction ends PostgreSQL's session.
+            text = self.chance.choice(READING) if name in "uv" else self.fragment(False)
             before = close("S", name) if name in self.names and self.chance.random() < 0.9 else b""
             self.names.append(name)
             run = self.run(name) if self.chance.random() < 0.5 else b""
             # One text has one name: an error names one of the names that a client gave to a statement.
-            return before + parse(f"{self.fragment(False)} -- {name}", name) + run
+            return before + parse(f"{text} -- {name}", name) + run
         if drawn < 0.65 and self.names:
             return close("S", self.chance.choice(self.names))
         return parse(self.fragment(alone)) + self.run("")
@@ -149,9 +166,9 @@ class Talk:
     def batch(self) -> bytes:
         drawn = self.chance.random()
         if drawn < 0.4:
-            return query(self.fragment())
+            return query(self.text(1))
         if drawn < 0.55:
-            return query(";".join(self.fragment(False) for _ in range(self.chance.choice(self.counts))))
+            return query(self.text(self.chance.choice(self.counts)))
         if drawn < 0.62:
             # Bound in the next exchange, and perhaps in this one too.
             run = self.run("") if self.chance.random() < 0.5 else b""
@@ -230,7 +247,10 @@ def statements(chance: random.Random) -> list[Callable[[], str]]:
         return chance.choice(["deallocate all", "discard all", "deallocate p", "deallocate prepare q", "deallocate \"r\"",
                               "discard plans"])  # fmt: skip
 
-    return [drop] + reading(chance) * 3
+    def run() -> str:
+        return f'execute "{chance.choice("uv")}"'
+
+    return [drop, run] + reading(chance) * 3
 
 
 def listening(chance: random.Random) -> list[Callable[[], str]]:
