@@ -52,10 +52,12 @@ extension Worker {
 
     /// Bytes of ours in the middle of a server's message would be taken for a part of it.
     mutating func noteCutReply(_ clientIndex: UInt32, _ serverIndex: UInt32) {
-        let server = servers[serverIndex]
-        if server.pointee.isPassing && !server.pointee.framer.isAtBoundary {
-            clients[clientIndex].pointee.isReplyCut = true
-        }
+        if isReplyCut(servers[serverIndex]) { clients[clientIndex].pointee.isReplyCut = true }
+    }
+
+    /// Whether the client has only a part of the server's last message.
+    func isReplyCut(_ server: UnsafeMutablePointer<Server>) -> Bool {
+        server.pointee.isPassing && !server.pointee.framer.isAtBoundary
     }
 
     /// Gives back what the client held.

@@ -224,8 +224,8 @@ extension Worker {
     private func isBetweenTransactions(_ client: UnsafeMutablePointer<Client>) -> Bool {
         guard client.pointee.server >= 0 else { return client.pointee.responder.isFinished }
         let server = servers[UInt32(client.pointee.server)]
-        let isCut = server.pointee.isPassing && !server.pointee.framer.isAtBoundary
-        return server.pointee.owed.isEmpty && server.pointee.transactionStatus == TransactionStatus.idle && !isCut
+        return server.pointee.owed.isEmpty && server.pointee.transactionStatus == TransactionStatus.idle
+            && !isReplyCut(server)
     }
 
     // MARK: Errors

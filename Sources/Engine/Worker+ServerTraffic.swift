@@ -129,6 +129,12 @@ extension Worker {
                     run = endReply(index, server.pointee.endingTag, buffer, run: run, end: frame.end)
                     server.pointee.endingTag = 0
                     passes = server.pointee.client >= 0 && server.pointee.owed.isForClient
+                } else if tracks, server.pointee.framer.isAtBoundary, server.pointee.owed.hasInvention {
+                    // A reply of ours has waited for the end of a message that nobody had asked for.
+                    if server.pointee.client >= 0 { pass(server, buffer, run: run, end: frame.end) }
+                    run = frame.end
+                    invent(index)
+                    passes = server.pointee.client >= 0 && server.pointee.owed.isForClient
                 }
             case .message:
                 server.pointee.isPassing = passes

@@ -146,7 +146,9 @@ extension Worker {
         }
         if server.pointee.statements.touch(id) {
             guard server.pointee.transactionStatus == TransactionStatus.failed else {
-                if server.pointee.owed.invented(.parseComplete, statement: id.rawValue) {
+                if server.pointee.owed.invented(
+                    .parseComplete, statement: id.rawValue, isBetweenMessages: !isReplyCut(server))
+                {
                     send(index, .parseComplete)
                 } else {
                     server.pointee.namesUnderWay.append(name, id, isClose: false)
@@ -232,7 +234,8 @@ extension Worker {
         clients[index].pointee.statementUse = .changes
         flush(serverIndex, buffer, run: run, offset: offset)
         let closed = clients[index].pointee.statements.remove(name)
-        if servers[serverIndex].pointee.owed.invented(.closeComplete) {
+        let isBetweenMessages = !isReplyCut(servers[serverIndex])
+        if servers[serverIndex].pointee.owed.invented(.closeComplete, isBetweenMessages: isBetweenMessages) {
             if let closed { statements.release(closed) }
             send(index, .closeComplete)
         } else {

@@ -199,10 +199,14 @@ public struct OwedReplies: ~Copyable {
 
     /// A message of a batch was answered in the server's place: true when the reply is due now, before anything else;
     /// otherwise it comes out of `nextInvention` when it is.
-    public mutating func invented(_ reply: InventedReply, statement: UInt64 = noStatement) -> Bool {
+    ///
+    /// - Parameter isBetweenMessages: the client has the server's last message whole.
+    public mutating func invented(
+        _ reply: InventedReply, statement: UInt64 = noStatement, isBetweenMessages: Bool = true
+    ) -> Bool {
         precondition(!skipping, "what the server skips is passed on without an entry")
         batchOpen = true
-        if entries.count == 0 { return true }
+        if entries.count == 0, isBetweenMessages { return true }
         append(reply.rawValue)
         openBatchChanges = true
         if reply == .parseComplete { parses.append(statement) }

@@ -203,6 +203,27 @@ def test_a_notice_in_a_transaction_reaches_the_client_at_once(client, fake):
     works(client, session)
 
 
+@pytest.mark.every_backend
+@pytest.mark.parametrize(
+    "request_, reply", [(wire.parse("select 1", "b"), "1"), (wire.close(name="b"), "3")], ids=["Parse", "Close"]
+)
+def test_a_reply_in_the_servers_place_does_not_come_in_the_midst_of_a_notice(client, fake, request_, reply):
+    client.send(wire.parse("select 1", "a") + wire.sync())
+    session = fake.session()
+    session.expect("PS")
+    session.send(wire.message("1") + ready())
+    client.result()
+    begin(client, session)
+    whole = notice("by the way")
+    session.send(whole[:10])
+    assert client.read_exactly(10) == whole[:10]
+    client.send(request_ + wire.sync())
+    session.expect("S")
+    session.send(whole[10:] + ready("T"))
+    assert client.read_exactly(len(whole) - 10) == whole[10:]
+    assert client.result().types == f"{reply}Z"
+
+
 def test_a_notice_of_an_idle_server_is_for_nobody_and_does_no_harm(weir, client, fake):
     session = fake.session()
     works(client, session)
