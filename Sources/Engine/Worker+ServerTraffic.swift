@@ -247,7 +247,7 @@ extension Worker {
                 || status == TransactionStatus.failed
         else { return closeServer(index, .protocolViolation("bad ReadyForQuery")) }
         server.pointee.transactionStatus = status
-        if !server.pointee.closing.isEmpty, server.pointee.owed.isEmpty { putStatementsBack(index) }
+        if !server.pointee.closing.isEmpty, origin == .client { putStatementsBack(index) }
         guard origin == .client else { return ownRequestAnswered(index, origin, status) }
         if server.pointee.deallocations != nil { forgetDeallocations(server) }
         guard server.pointee.client >= 0 else { return orphanAnswered(index) }

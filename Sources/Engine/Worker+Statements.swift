@@ -51,7 +51,11 @@ extension Worker {
         let isWhole = frame.end - offset == frame.length
         switch frame.tag {
         case FrontendTag.execute:
-            if server.pointee.closesAtExecute { setStatementsAside(index, serverIndex) }
+            if server.pointee.closesAtExecute {
+                // An error of an earlier request says nothing of this one.
+                if server.pointee.owed.awaitsClientReady { return .waits(.answers) }
+                setStatementsAside(index, serverIndex)
+            }
             server.pointee.owed.sent(.execute, .client)
             return .pass
         case FrontendTag.parse:

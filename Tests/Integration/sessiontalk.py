@@ -118,8 +118,8 @@ class Talk:
 
     def fragment(self, alone: bool = True, in_query: bool = False) -> str:
         text = self.chance.choice(self.fragments)()
-        # In a batch the end of the protocol's statements is seen where it stands alone, and EXECUTE is not.
-        is_end = "deallocate" in text or text == "discard all"
+        # In a batch the end of one of the protocol's statements is seen where it stands alone, and EXECUTE is not.
+        is_end = "deallocate" in text and not text.endswith(" all")
         if not in_query and (text.startswith('execute "') or is_end and not alone):
             text = "select 4"
         drawn = self.chance.random()

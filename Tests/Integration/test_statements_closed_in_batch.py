@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from conversation import direct, hold
+from sessiontalk import tags
 from test_differential import SOURCE_PLACE
 from wire import bind, close, describe, execute, parse, query, sync
 
@@ -46,6 +47,12 @@ def cases(command: str) -> dict[str, list[bytes]]:
             known.replace(b"known", b"again"),
         ],
         "an error behind it": [known, closing + parse("selec") + parse("select 8", "q") + sync(), run("q") + sync()],
+        "an error in what was sent before": [
+            known,
+            query("savepoint s") + unnamed + run("q") + sync(),
+            parse("selec") + sync() + closing + parse("select 8", "q") + run("q") + sync(),
+            run("q") + sync(),
+        ],
         "an error of its own": [
             known,
             query("begin"),
@@ -76,7 +83,9 @@ def cases(command: str) -> dict[str, list[bytes]]:
 
 
 def answers(client, batches: list[bytes]) -> list[tuple[str, bytes]]:
-    heard = hold(client, [(data, "Z") for data in batches])
+    heard = []
+    for data in batches:
+        heard += hold(client, [(data, "Z")] + [(b"", "Z")] * (sum(tag in b"QS" for tag in b"".join(tags(data))) - 1))
     return [(reply.type, SOURCE_PLACE.sub(b"", reply.body)) for reply in heard if reply.type != "S"]
 
 
