@@ -16,7 +16,8 @@ extension Worker {
             return sessionAnswered(index)
         case .settings:
             if server.pointee.isOrphan {
-                if hasFailed { server.pointee.needsCleaning = true }
+                // Of what it does not report nobody has noted what it has now.
+                server.pointee.needsCleaning = true
                 return orphanAnswered(index)
             }
             return settingsAnswered(index)

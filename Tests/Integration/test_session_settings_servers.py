@@ -35,6 +35,23 @@ def test_a_client_that_leaves_right_after_set_leaves_nothing(weir_factory, leave
         assert other.value("select pg_backend_pid()") == process, "asking or cleaning is enough"
 
 
+def test_a_client_that_leaves_while_its_settings_are_put_in_place_leaves_none(weir_factory, proxy):
+    """PostgreSQL does not report this one, so that nobody hears what its server has now."""
+    databases = {"app": f"host=127.0.0.1 port={proxy.port}"}
+    weir = weir_factory(databases=databases, default_pool_size=1, track_extra_parameters="search_path")
+    other = weir.connect()
+    before = shown(other, "search_path")
+    client = weir.connect(search_path="pg_catalog")
+    proxy.when_sent(b"pg_catalog", lambda link: None, forward=True)
+    proxy.pause(to_server=False)
+    client.send(query("select 1"))
+    assert proxy.triggered.wait(5)
+    client.close()
+    weir.wait_for_log("client unexpected eof")
+    proxy.resume()
+    assert shown(other, "search_path") == before
+
+
 def test_a_client_takes_its_settings_to_another_server_when_its_own_dies(weir_factory, postgres):
     weir = weir_factory(default_pool_size=1)
     client = weir.connect()
