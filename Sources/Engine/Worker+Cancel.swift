@@ -79,13 +79,24 @@ extension Worker {
             failListen(place.slot, canceled("The statement was waiting for the connection that listens."))
             return answer(requester)
         }
-        guard client.pointee.server >= 0, isCancelable(UInt32(client.pointee.server)),
-            client.pointee.wait != .settings
-        else {
+        if client.pointee.wait == .settings {
+            cancelSettings(place.slot)
+            return answer(requester)
+        }
+        guard client.pointee.server >= 0, isCancelable(UInt32(client.pointee.server)) else {
             log(.debug, "cancel request for idle client")
             return answer(requester)
         }
         cancelQuery(ofServer: UInt32(client.pointee.server), requester: requester)
+    }
+
+    /// The client parts from a server that has not answered its settings, which ends alone.
+    private mutating func cancelSettings(_ index: UInt32) {
+        let server = UInt32(clients[index].pointee.server)
+        unlink(index, server)
+        servers[server].pointee.isOrphan = true
+        servers[server].pointee.activeAt = now
+        refuse(index, canceled("The statement was waiting for the settings of its session."))
     }
 
     private func canceled(_ detail: String) -> ErrorFields {

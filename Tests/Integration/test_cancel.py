@@ -72,6 +72,24 @@ def test_a_client_that_waits_for_a_server_is_cancelled(weir_factory):
     assert waiter.value("select 2") == 2
 
 
+@pytest.mark.every_backend
+def test_a_client_that_waits_for_its_settings_is_cancelled(weir_factory, proxy):
+    weir = weir_factory(databases={"app": f"host=127.0.0.1 port={proxy.port}"}, default_pool_size=1)
+    weir.connect().value("select 1")
+    client = weir.connect(datestyle="German")
+    proxy.when_sent(b"DateStyle", lambda link: None, forward=True)
+    proxy.pause(to_server=False)
+    client.send(query("select 1"))
+    assert proxy.triggered.wait(5)
+    client.cancel()
+    result = client.result()
+    assert [(error.severity, error.sqlstate) for error in result.errors] == [("ERROR", "57014")]
+    assert result.status == "I"
+    proxy.resume()
+    assert client.value("select '2024-02-01'::date") == "01.02.2024"
+    assert weir.connect().value("select '2024-02-01'::date") == "2024-02-01"
+
+
 def test_a_cancel_of_an_idle_client_touches_nothing(weir_factory):
     weir = weir_factory(default_pool_size=1)
     idle, busy = weir.connect(), weir.connect()
