@@ -289,8 +289,8 @@ extension Worker {
         // A COMMIT ends its transaction, whatever became of it.
         client.pointee.responder.serverLost(inTransaction: inTransaction && !isCommit, insideBatch: isBatchOpen)
         if requests == 0 && !isBatchOpen {
-            // The client is between two statements: it hears of it with the next one.
-            client.pointee.refusal = Refusal(error)
+            // The client is between two statements: it hears of it with the next one, if it has lost anything.
+            if inTransaction || !isCrash(reason) { client.pointee.refusal = Refusal(error) }
             return goOnWithoutServer(clientIndex)
         }
         var writer = MessageWriter()

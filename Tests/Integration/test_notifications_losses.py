@@ -53,6 +53,20 @@ def test_postgres_can_be_restarted(weir, postgres):
     assert heard(client) == [("a", "again")]
 
 
+def test_a_server_lost_behind_a_listen_that_was_answered_is_not_the_clients_concern(weir_factory, proxy):
+    """It is lost while it is asked what it listens to: what it was told to do has happened."""
+    weir = weir_factory(databases={"app": f"host=127.0.0.1 port={proxy.port}"}, default_pool_size=1)
+    client, first = weir.connect(), weir.connect()
+    first.query("listen a")
+    # The question about this one is over.
+    assert client.value("select 1") == 1
+    proxy.when_sent(b"pg_listening_channels", lambda link: link.reset())
+    assert client.query("listen a").errors == []
+    weir.wait_for_log("server conn crashed")
+    assert client.query("notify a, 'again'").errors == []
+    assert heard(client) == [("a", "again")]
+
+
 def test_a_server_lost_before_the_commit_takes_its_listens_along(weir, postgres, direct):
     client = weir.connect()
     client.query("listen fence; listen kept")
