@@ -57,6 +57,29 @@ import Wire
         #expect(again == nil)
     }
 
+    @Test("what Weir prepares before a query ends with a Sync of its own, which is answered unseen")
+    func preparedBeforeAQuery() {
+        var owed = OwedReplies()
+        owed.sent(.close, .statement)
+        owed.sent(.parse, .statement, statement: Self.statement)
+        owed.sentSync(.statement)
+        owed.sentQuery(.client)
+        let isOpen = owed.isBatchOpen
+        let waiting = owed.clientRequestsAhead
+        #expect(!isOpen && waiting == 1)
+        let closed = owed.received(BackendTag.closeComplete)
+        #expect(closed == .nothing)
+        owed.receivedError()
+        let discarded = owed.takeDiscarded()
+        #expect(discarded == .parse(Self.statement, isClients: false))
+        let none = owed.takeDiscarded()
+        #expect(none == nil)
+        let own = owed.receivedReadyForQuery()
+        let client = owed.receivedReadyForQuery()
+        let isEmpty = owed.isEmpty
+        #expect(own == .statement && client == .client && isEmpty)
+    }
+
     @Test("a statement that Weir prepares for a batch is answered unseen")
     func swallowedParse() {
         var owed = OwedReplies()
