@@ -164,7 +164,7 @@ def test_its_server_is_closed_when_the_client_leaves(weir, postgres, how):
     wait_for_its_end(postgres)
     wait_until(lambda: not weir.show("CLIENTS", user=REPLICATION_ROLE), "the client is gone")
     assert not weir.show("SERVERS", user=REPLICATION_ROLE)
-    assert "closing because: replication client was closed" in weir.log()
+    weir.wait_for_log("closing because: replication client was closed")
 
 
 def test_its_server_is_closed_when_the_client_leaves_in_the_middle_of_a_message(weir, postgres):
