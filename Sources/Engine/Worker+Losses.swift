@@ -263,6 +263,8 @@ extension Worker {
         let error = error(for: reason, isCommit: isCommit, server.pointee.lastWords?.error)
         let requests = server.pointee.owed.clientRequestCount
         let isBatchOpen = server.pointee.owed.isBatchOpen
+        // The batch that is open has had its error if the server skips the rest of it.
+        let hasError = server.pointee.owed.isSkipping
         let isHeld = hasSessionToLose(server)
         let waitsForSettings = client.pointee.wait == .settings
         undoNames(serverIndex)
@@ -296,7 +298,9 @@ extension Worker {
         var writer = MessageWriter()
         let last = isBatchOpen ? requests : requests - 1
         for request in 0...last {
-            writer.errorResponse(!isCommit || request == min(commit, last) ? error : Self.lossError)
+            if request < requests || !hasError {
+                writer.errorResponse(!isCommit || request == min(commit, last) ? error : Self.lossError)
+            }
             if request < requests { writer.readyForQuery(client.pointee.responder.readyStatus) }
         }
         sendToClient(clientIndex, writer)

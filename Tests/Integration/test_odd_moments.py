@@ -12,7 +12,7 @@ import wire
 from fakeserver import FakeServer, Session, answer, complete, error, notice, parameter, ready, row
 from postgres import REPLICATION_ROLE, as_unprivileged, binary, free_port, give_to_unprivileged
 from waiting import wait_until
-from wire import extended, query
+from wire import bind, execute, extended, flush, parse, query, sync
 
 FATAL = error("57P01", "terminating connection due to administrator command", "FATAL")
 # Within the tag, the length, the severity, the rest; whole.
@@ -101,6 +101,17 @@ def test_a_fatal_error_in_a_batch_is_an_error(client, fake):
     session.close()
     result = client.result()
     assert [(e.severity, e.sqlstate) for e in result.errors] == [("ERROR", "08006")] and result.status == "I"
+
+
+def test_a_batch_that_has_failed_gets_no_second_error_when_its_server_dies(weir, client, fake):
+    client.send(parse("select 1") + bind() + execute() + flush())
+    session = fake.session()
+    session.expect("PBEH")
+    session.send(error("22000", "one"))
+    assert client.read().type == "E"
+    session.close()
+    weir.wait_for_log("server conn crashed")
+    assert client.exchange(sync()).types == "Z"
 
 
 def test_a_fatal_error_that_fits_no_buffer_is_an_error_too(client, fake):
