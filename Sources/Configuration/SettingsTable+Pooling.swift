@@ -24,7 +24,10 @@ let poolingSettings: [Setting] = [
         """),
     .integer(
         "max_pinned", \.maxPinned, default: "0", unit: "connections",
-        "Servers of one pool that may stay with their clients at once (pin = hold). 0: no limit but the pool's size."),
+        """
+        Servers of one pool that may stay with their clients at once (pin = hold); a statement that may need one more \
+        gets an error. 0: no limit but the pool's size.
+        """),
     .boolean(
         "pin_notice", \.pinNotice, default: "0",
         "Tells a client by a NOTICE, once for each reason, that it keeps a server."),

@@ -45,7 +45,10 @@ let serverTimeoutSettings: [Setting] = [
         "The longest pause after failed connects or logins; pauses begin at 100 ms and grow up to this."),
     .time(
         "server_check_delay", \.serverCheckDelayMicroseconds, default: "30",
-        "A server idle for longer is asked server_check_query before it is given to a client."),
+        """
+        A server idle for longer is asked server_check_query before it is given to a client. A connection that listens \
+        and is silent for longer is asked too: without an answer within server_connect_timeout it is lost.
+        """),
 ]
 
 let serverSettings: [Setting] = [
