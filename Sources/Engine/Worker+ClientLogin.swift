@@ -107,6 +107,10 @@ extension Worker {
     }
 
     private mutating func startupReceived(_ index: UInt32, _ login: ClientLogin) {
+        if let known = knownStartups.find(login.received) {
+            login.received = []
+            return startupTaken(index, login, known.request, minorVersion: known.minorVersion)
+        }
         let request: StartupRequest
         let isFollowed: Bool
         do throws(StartupError) {
@@ -117,6 +121,7 @@ extension Worker {
             if isCancelRequest(login.received) { return closeClient(index, .cancelDone) }
             return closeClient(index, .fatal(fatalFields(SQLState.protocolViolation, error.message)))
         }
+        let packet = login.received
         login.received = []
         switch request {
         case .sslRequest:
@@ -127,7 +132,7 @@ extension Worker {
             cancelRequested(index, processID, secret)
         case .startup(let message):
             guard !isFollowed else { return refuseEarlyBytes(index) }
-            startupMessageReceived(index, login, message)
+            startupMessageReceived(index, login, message, packet)
         }
     }
 
@@ -161,20 +166,30 @@ extension Worker {
         no.withUnsafeBytes { loop.send(clients[index].pointee.socket, copying: $0) }
     }
 
-    private mutating func startupMessageReceived(_ index: UInt32, _ login: ClientLogin, _ message: StartupMessage) {
-        let client = clients[index]
+    private mutating func startupMessageReceived(
+        _ index: UInt32, _ login: ClientLogin, _ message: StartupMessage, _ packet: [UInt8]
+    ) {
         let request: LoginRequest
         do {
             request = try readStartupParameters(message, ignored: ignoredStartupParameters)
         } catch {
             return closeClient(index, .fatal(error.error))
         }
+        knownStartups.keep(packet, request, minorVersion: message.minorVersion)
+        startupTaken(index, login, request, minorVersion: message.minorVersion)
+    }
+
+    /// A client asks for a session that it may have once it has proven who it is.
+    private mutating func startupTaken(
+        _ index: UInt32, _ login: ClientLogin, _ request: LoginRequest, minorVersion: Int
+    ) {
+        let client = clients[index]
         login.user = request.user
         login.database = request.database
         login.settings = request.settings
         login.replication = request.replication
-        login.minorVersion = spokenMinorVersion(askedFor: message.minorVersion)
-        if message.minorVersion != login.minorVersion || !request.unknownOptions.isEmpty {
+        login.minorVersion = spokenMinorVersion(askedFor: minorVersion)
+        if minorVersion != login.minorVersion || !request.unknownOptions.isEmpty {
             var writer = MessageWriter()
             writer.negotiateProtocolVersion(minor: login.minorVersion, unknownOptions: request.unknownOptions)
             sendToClient(index, writer)

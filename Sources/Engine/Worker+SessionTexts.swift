@@ -51,6 +51,9 @@ extension Worker {
             if !isWhole { beginToWatch(index, payload) }
             return .pass
         }
+        if frame.tag == FrontendTag.parse, mayBeInTransaction(servers[serverIndex]) {
+            Self.noteCommit(text, servers[serverIndex])
+        }
         guard isWhole else {
             noteUnseen(serverIndex)
             return .pass

@@ -59,9 +59,6 @@ extension Worker {
             server.pointee.owed.sent(.execute, .client)
             return .pass
         case FrontendTag.parse:
-            if mayBeInTransaction(server) {
-                Self.noteCommitInParse(bytes + offset, available: frame.end - offset, server)
-            }
             guard !payload.isEmpty || isWhole else { return .needs(MessageFramer.headerBytes + 1) }
             guard payload.first != 0 else {
                 let next = frame.length < end - offset ? bytes.load(fromByteOffset: frame.end, as: UInt8.self) : nil

@@ -107,6 +107,7 @@ struct Worker: ~Copyable {
     var isDrained = false
     /// Settings read on the hot path and for each login, copied out of the snapshot.
     var ignoredStartupParameters: Set<String> = []
+    var knownStartups = KnownStartups()
     var packetBytesMax: UInt32 = 0x7FFF_FFFF
     var isQueryProtocolForbidden = false
     var serverStatementsMax = 0
@@ -141,6 +142,7 @@ struct Worker: ~Copyable {
     }
 
     mutating func readHotSettings() {
+        knownStartups = KnownStartups()
         ignoredStartupParameters = Set(settings.ignoreStartupParameters.map { $0.lowercased() })
         packetBytesMax = UInt32(clamping: settings.maxPacketSize)
         isQueryProtocolForbidden = settings.disablePqexec

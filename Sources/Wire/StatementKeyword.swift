@@ -84,14 +84,21 @@ private struct KeywordScanner {
             offset += 1
         }
         if isAtEnd { return isAtEndOfText ? .empty : .other }
-        if accept("begin") { return .begin }
-        if accept("start") { return accept("transaction") ? .begin : .other }
-        if accept("commit") { return accept("prepared") ? .commitPrepared : transactionEnd(.commit, .commitAndChain) }
-        if accept("end") { return transactionEnd(.commit, .commitAndChain) }
-        if accept("abort") { return transactionEnd(.rollback, .rollbackAndChain) }
-        guard accept("rollback") else { return .other }
-        if accept("prepared") { return .rollbackPrepared }
-        return transactionEnd(.rollback, .rollbackAndChain, savepoint: .rollbackToSavepoint)
+        // The first letter tells nearly all other statements.
+        switch peek() | 0x20 {
+        case UInt8(ascii: "b"): return accept("begin") ? .begin : .other
+        case UInt8(ascii: "s"): return accept("start") && accept("transaction") ? .begin : .other
+        case UInt8(ascii: "c"):
+            guard accept("commit") else { return .other }
+            return accept("prepared") ? .commitPrepared : transactionEnd(.commit, .commitAndChain)
+        case UInt8(ascii: "e"): return accept("end") ? transactionEnd(.commit, .commitAndChain) : .other
+        case UInt8(ascii: "a"): return accept("abort") ? transactionEnd(.rollback, .rollbackAndChain) : .other
+        case UInt8(ascii: "r"):
+            guard accept("rollback") else { return .other }
+            if accept("prepared") { return .rollbackPrepared }
+            return transactionEnd(.rollback, .rollbackAndChain, savepoint: .rollbackToSavepoint)
+        default: return .other
+        }
     }
 
     /// What follows the first word of a statement that ends a transaction.
