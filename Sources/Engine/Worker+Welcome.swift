@@ -37,6 +37,7 @@ extension Worker {
         clients[index].pointee.pool = Int32(poolIndex)
         pools[poolIndex].pointee.clientCount += 1
         var writer = MessageWriter()
+        writer.reserve(Self.welcomeBytes)
         writer.authenticationOk()
         if login.replication == .none, knowsWelcome(poolIndex) { return welcome(index, behind: writer) }
         sendToClient(index, writer)
@@ -199,7 +200,9 @@ extension Worker {
         pool.pointee.usedAt = now
     }
 
-    /// Room for what follows the part of a welcome that is kept: the key and ReadyForQuery.
+    /// Room for all that most clients are told at their login, and for what follows the part of it that is kept: the
+    /// key and ReadyForQuery.
+    private static var welcomeBytes: Int { 1_024 }
     private static var welcomeEndBytes: Int { 64 }
     /// How many welcomes a pool keeps: applications log in again and again with the same settings.
     private static var welcomesKeptMax: Int { 16 }

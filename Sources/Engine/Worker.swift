@@ -119,7 +119,7 @@ struct Worker: ~Copyable {
     var statementGeneration: UInt64 = 0
     /// The memory of all clients' unnamed statements.
     var unnamedBytes = 0
-    var randomState = SystemRandomNumberGenerator()
+    var randomWords = RandomWords()
 
     init(shared: Shared, number: Int, loop: consuming EventLoop, snapshot: ConfigurationSnapshot) {
         self.shared = shared
@@ -268,7 +268,7 @@ struct Worker: ~Copyable {
         return SocketAddress.ofPeer(loop.fileDescriptor(client.pointee.socket))?.description ?? "?"
     }
 
-    mutating func randomWord() -> UInt64 { randomState.next() }
+    mutating func randomWord() -> UInt64 { randomWords.next() }
 
     /// Sends bytes of ours to a client.
     mutating func sendToClient(_ index: UInt32, _ writer: borrowing MessageWriter) {
