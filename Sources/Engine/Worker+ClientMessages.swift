@@ -102,8 +102,10 @@ extension Worker {
 
     @inline(never)
     static func noteCommit(_ text: UnsafeRawBufferPointer, _ server: UnsafeMutablePointer<Server>) {
-        guard case .commit = leadingKeyword(text) else { return }
-        server.pointee.requestsBeforeCommit = server.pointee.owed.clientRequestsAhead
+        switch leadingKeyword(text) {
+        case .commit, .commitAndChain: server.pointee.requestsBeforeCommit = server.pointee.owed.clientRequestsAhead
+        default: return
+        }
     }
 
     @inline(never)

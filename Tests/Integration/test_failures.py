@@ -179,6 +179,7 @@ def test_death_while_commit_is_under_way(client, proxy, table, reached, protocol
     [
         pytest.param(parse("commit", "c") + sync(), [bind(name="c") + execute() + sync()], 0, id="prepared"),
         pytest.param(parse("commit") + sync(), [bind() + execute() + sync()], 0, id="unnamed, prepared before"),
+        pytest.param(b"", [query("commit and chain")], 0, id="and chain"),
         pytest.param(b"", [query("insert"), query("commit")], 1, id="behind a query"),
         pytest.param(b"", [extended("insert"), extended("commit")], 1, id="behind a batch"),
         pytest.param(b"", [query("insert"), query("commit")], 0, id="behind a query that is not answered"),
