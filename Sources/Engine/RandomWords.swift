@@ -1,3 +1,5 @@
+// Random numbers for keys that nobody may guess.
+
 import Glibc
 
 /// Words from the kernel's random generator, fetched many at a time: a system call for the key of each login is more

@@ -25,6 +25,8 @@ PROGRAMS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "drivers")
 CLIENTS = 4
 SERVERS = 2
 RUN_SECONDS = 50
+# The steps of the part `hold`: one client keeps its server in each of these ways, the others go on.
+HOLD_STEPS = {"temporary table", "advisory lock", "cursor with hold", "sql prepare", "beside a holder"}
 
 # What each program printed on a direct connection, so that the next set-up need not ask again.
 _direct: dict[tuple[str, ...], list[str]] = {}

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from driving import SERVERS, program, same_through_weir
+from driving import HOLD_STEPS, SERVERS, program, same_through_weir
 
 COMMAND = [sys.executable, program("asyncpg_driver.py")]
 
@@ -53,5 +53,4 @@ def test_asyncpg_listen(small):
 
 
 def test_asyncpg_hold(small):
-    steps = {"temporary table", "advisory lock", "cursor with hold", "sql prepare", "beside a holder"}
-    same_through_weir(small, COMMAND, "hold", steps)
+    same_through_weir(small, COMMAND, "hold", HOLD_STEPS)

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from driving import SERVERS, build_folder, exists, program, requires, same_through_weir
+from driving import HOLD_STEPS, SERVERS, build_folder, exists, program, requires, same_through_weir
 
 GO_SOURCES = "/usr/share/gocode"
 BUILD_SECONDS = 150
@@ -34,7 +34,6 @@ EVERYDAY = {
     "cancel by context",
     "rows",
 }
-HOLD = {"temporary table", "advisory lock", "cursor with hold", "sql prepare", "beside a holder"}
 
 
 def build(name: str) -> list[str]:
@@ -96,8 +95,8 @@ def test_libpq_listen(small, libpq):
 
 
 def test_pgx_hold(small, pgx):
-    same_through_weir(small, pgx, "hold", HOLD)
+    same_through_weir(small, pgx, "hold", HOLD_STEPS)
 
 
 def test_libpq_hold(small, libpq):
-    same_through_weir(small, libpq, "hold", HOLD)
+    same_through_weir(small, libpq, "hold", HOLD_STEPS)

@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from driving import SERVERS, build_folder, exists, program, requires, same_through_weir
+from driving import HOLD_STEPS, SERVERS, build_folder, exists, program, requires, same_through_weir
 
 JAR = "/usr/share/java/postgresql.jar"
 COMPILE_SECONDS = 60
@@ -80,5 +80,4 @@ def test_pgjdbc_listen(small, pgjdbc):
 
 
 def test_pgjdbc_hold(small, pgjdbc):
-    steps = {"temporary table", "advisory lock", "cursor with hold", "sql prepare", "beside a holder"}
-    same_through_weir(small, pgjdbc, "hold", steps)
+    same_through_weir(small, pgjdbc, "hold", HOLD_STEPS)

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from driving import CLIENTS, SERVERS, build_folder, exists, program, requires, same_through_weir
+from driving import CLIENTS, HOLD_STEPS, SERVERS, build_folder, exists, program, requires, same_through_weir
 
 # Where Debian's node-pg lies, or where Scripts/test unpacked it beside a Node that is not Debian's.
 UNPACKED = os.path.join(build_folder("node"), "usr/share/nodejs")
@@ -52,5 +52,4 @@ def test_node_postgres_listen(small):
 
 
 def test_node_postgres_hold(small):
-    steps = {"temporary table", "advisory lock", "cursor with hold", "sql prepare", "beside a holder"}
-    same_through_weir(small, COMMAND, "hold", steps, ENV)
+    same_through_weir(small, COMMAND, "hold", HOLD_STEPS, ENV)

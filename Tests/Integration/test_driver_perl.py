@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import pytest
 
-from driving import SERVERS, program, requires, runs, same_through_weir
+from driving import HOLD_STEPS, SERVERS, program, requires, runs, same_through_weir
 
 COMMAND = ["perl", program("dbd_pg.pl")]
 
@@ -59,5 +59,4 @@ def test_dbd_pg_listen(small):
 
 
 def test_dbd_pg_hold(small):
-    steps = {"temporary table", "advisory lock", "cursor with hold", "sql prepare", "beside a holder"}
-    same_through_weir(small, COMMAND, "hold", steps)
+    same_through_weir(small, COMMAND, "hold", HOLD_STEPS)

@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from driving import SERVERS, program, requires, same_through_weir
+from driving import HOLD_STEPS, SERVERS, program, requires, same_through_weir
 
 COMMAND = ["php", "-d", "display_errors=stderr", program("pdo.php")]
 
@@ -60,5 +60,4 @@ def test_pdo_listen(small):
 
 
 def test_pdo_hold(small):
-    steps = {"temporary table", "advisory lock", "cursor with hold", "sql prepare", "beside a holder"}
-    same_through_weir(small, COMMAND, "hold", steps)
+    same_through_weir(small, COMMAND, "hold", HOLD_STEPS)

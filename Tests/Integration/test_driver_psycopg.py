@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from driving import SERVERS, program, same_through_weir
+from driving import HOLD_STEPS, SERVERS, program, same_through_weir
 
 COMMAND = [sys.executable, program("psycopg_driver.py")]
 EVERYDAY = {
@@ -32,7 +32,6 @@ PIPELINE = {
     "set in a pipeline",
     "commits in a pipeline",
 }
-HOLD = {"temporary table", "advisory lock", "cursor with hold", "sql prepare", "beside a holder"}
 
 
 @pytest.fixture
@@ -70,4 +69,4 @@ def test_psycopg_listen(small):
 
 @pytest.mark.parametrize("mode", ["default", "prepared at once"])
 def test_psycopg_hold(small, mode):
-    same_through_weir(small, COMMAND, "hold", HOLD, {"MODE": mode})
+    same_through_weir(small, COMMAND, "hold", HOLD_STEPS, {"MODE": mode})

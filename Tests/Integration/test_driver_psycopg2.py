@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from driving import SERVERS, program, same_through_weir
+from driving import HOLD_STEPS, SERVERS, program, same_through_weir
 
 COMMAND = [sys.executable, program("psycopg2_driver.py")]
 
@@ -50,5 +50,4 @@ def test_psycopg2_listen(small):
 
 
 def test_psycopg2_hold(small):
-    steps = {"temporary table", "advisory lock", "cursor with hold", "sql prepare", "beside a holder"}
-    same_through_weir(small, COMMAND, "hold", steps)
+    same_through_weir(small, COMMAND, "hold", HOLD_STEPS)

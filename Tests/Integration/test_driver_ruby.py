@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from driving import SERVERS, program, requires, runs, same_through_weir
+from driving import HOLD_STEPS, SERVERS, program, requires, runs, same_through_weir
 
 COMMAND = ["ruby", "-w", program("ruby_pg.rb")]
 
@@ -56,5 +56,4 @@ def test_ruby_pg_listen(small):
 
 
 def test_ruby_pg_hold(small):
-    steps = {"temporary table", "advisory lock", "cursor with hold", "sql prepare", "beside a holder"}
-    same_through_weir(small, COMMAND, "hold", steps)
+    same_through_weir(small, COMMAND, "hold", HOLD_STEPS)

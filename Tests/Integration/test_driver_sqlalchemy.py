@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from driving import SERVERS, program, same_through_weir
+from driving import HOLD_STEPS, SERVERS, program, same_through_weir
 
 COMMAND = [sys.executable, program("sqlalchemy_engines.py")]
 EVERYDAY = {
@@ -25,7 +25,6 @@ EVERYDAY = {
     "pool",
     "rows",
 }
-HOLD = {"temporary table", "advisory lock", "cursor with hold", "sql prepare", "beside a holder"}
 
 on_each_driver = pytest.mark.parametrize("driver", ["psycopg2", "psycopg", "pg8000", "asyncpg"])
 
@@ -49,4 +48,4 @@ def test_sqlalchemy_set(small, driver):
 @pytest.mark.one_backend
 @on_each_driver
 def test_sqlalchemy_hold(small, driver):
-    same_through_weir(small, COMMAND, "hold", HOLD, {"DRIVER": driver})
+    same_through_weir(small, COMMAND, "hold", HOLD_STEPS, {"DRIVER": driver})

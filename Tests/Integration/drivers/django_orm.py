@@ -6,16 +6,14 @@ bind them in the client. Prints one JSON line for each step of each client.
 
 from __future__ import annotations
 
-import json
 import os
-import sys
-import threading
+from collections.abc import Callable
 from datetime import UTC, datetime
 
 import django
 from django.conf import settings
+from playing import CLIENTS, PORT, barrier, play, printing, say
 
-PORT, CLIENTS, PART = sys.argv[1], int(sys.argv[2]), sys.argv[3]
 ON_THE_SERVER = os.environ.get("BINDING") == "server"
 
 settings.configure(
@@ -46,8 +44,6 @@ from django.db import DatabaseError, IntegrityError, connection, models, transac
 from django.db.models import Count, F, Prefetch, Sum  # noqa: E402
 from django.db.models.functions import TruncDate  # noqa: E402
 
-printing = threading.Lock()
-barrier = threading.Barrier(CLIENTS)
 MOMENT = datetime(2024, 2, 28, 20, 30, tzinfo=UTC)
 
 
@@ -71,12 +67,6 @@ class Book(models.Model):
     class Meta:
         app_label = "library"
         constraints = [models.UniqueConstraint(fields=["shelf", "title"], name="one_of_a_title")]
-
-
-def say(me: int, step: str, *values) -> None:
-    line = json.dumps({"client": me, "step": step, "values": values}, default=str)
-    with printing:
-        print(line, flush=True)
 
 
 def titles(books) -> list[str]:
@@ -215,6 +205,16 @@ def hold(me: int) -> None:
         say(me, "server-side cursor with hold", first, others, rest)
 
 
+def closing_its_connection(part: Callable[[int], None]) -> Callable[[int], None]:
+    def played(me: int) -> None:
+        try:
+            part(me)
+        finally:
+            connection.close()
+
+    return played
+
+
 def main() -> None:
     call_command("migrate", verbosity=0)
     with connection.schema_editor() as editor:
@@ -228,25 +228,8 @@ def main() -> None:
         editor.remove_field(Book, field)
     say(0, "schema", sorted(connection.introspection.table_names()))
     connection.close()
-    play = {"everyday": everyday, "set": set_, "listen": listen, "hold": hold}[PART]
-    failures: list[BaseException] = []
-
-    def one(me: int) -> None:
-        try:
-            play(me)
-        except BaseException as error:
-            failures.append(error)
-            barrier.abort()
-            raise
-        finally:
-            connection.close()
-
-    threads = [threading.Thread(target=one, args=(me,)) for me in range(1, CLIENTS + 1)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    sys.exit(1 if failures else 0)
+    parts = {"everyday": everyday, "set": set_, "listen": listen, "hold": hold}
+    play({name: closing_its_connection(part) for name, part in parts.items()})
 
 
 main()

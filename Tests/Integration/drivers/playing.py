@@ -204,6 +204,22 @@ def hold(db, me: int, walk: Callable = walk_with_sql) -> None:
     run(db, "deallocate sum")
 
 
+def server_side_cursors(db, me: int) -> None:
+    """psycopg2's and psycopg's named cursors."""
+    with db.cursor("walk") as cursor:
+        cursor.itersize = 7
+        cursor.execute("select generate_series(1, 50) + %s::int", (me,))
+        numbers = [row[0] for row in cursor]
+    with db.cursor("jump", scrollable=True) as cursor:
+        cursor.execute("select generate_series(1, 50) + %s::int", (me,))
+        cursor.scroll(10)
+        found = [cursor.fetchone(), cursor.fetchmany(2)]
+        cursor.scroll(-3)
+        found.append(cursor.fetchone())
+    db.commit()
+    say(me, "server-side cursor", sum(numbers), found)
+
+
 def play(parts: dict[str, Callable[[int], None]]) -> None:
     """Plays PART with all clients at once; the process fails if one of them does."""
     failures: list[BaseException] = []

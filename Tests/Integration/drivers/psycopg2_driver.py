@@ -15,7 +15,7 @@ from decimal import Decimal
 
 import psycopg2
 from playing import INSERT, LOGIN, WAIT_SECONDS, cancel, everything_of, hold, key, listen, parametrised, play, rows, run
-from playing import say, set_, sqlstate, transactions
+from playing import say, server_side_cursors, set_, sqlstate, transactions
 from psycopg2.extras import Json, execute_batch, execute_values
 
 
@@ -38,7 +38,7 @@ def everyday(me: int) -> None:
         found = rows(db, "select %s::bytea, length(%s)", b"\0\1\xff", psycopg2.Binary(b"\0\1\xff"))
         say(me, "binary", bytes(found[0][0]).hex(), found[0][1])
         copies(db, me)
-        cursors(db, me)
+        server_side_cursors(db, me)
         transactions(db, me)
         large_object(db, me)
         asynchronous(me)
@@ -77,21 +77,6 @@ def copies(db, me: int) -> None:
     cursor.copy_expert(f"copy (select * from t where id = {key(me, 500)}) to stdout (format binary)", back)
     db.commit()
     say(me, "copy binary", back.getvalue() == data)
-
-
-def cursors(db, me: int) -> None:
-    with db.cursor("walk") as cursor:
-        cursor.itersize = 7
-        cursor.execute("select generate_series(1, 50) + %s", (me,))
-        numbers = [row[0] for row in cursor]
-    with db.cursor("jump", scrollable=True) as cursor:
-        cursor.execute("select generate_series(1, 50) + %s", (me,))
-        cursor.scroll(10)
-        found = [cursor.fetchone(), cursor.fetchmany(2)]
-        cursor.scroll(-3)
-        found.append(cursor.fetchone())
-    db.commit()
-    say(me, "server-side cursor", sum(numbers), found)
 
 
 def large_object(db, me: int) -> None:

@@ -17,7 +17,8 @@ from uuid import UUID
 
 import psycopg
 from playing import ADD, CLIENTS, INSERT, IS_SLEEPING, LOGIN, WAIT_SECONDS, barrier, cancel, everything_of, hold, key
-from playing import listen, one_sleeps, parametrised, play, rows, run, say, set_, sqlstate, transactions
+from playing import listen, one_sleeps, parametrised, play, rows, run, say, server_side_cursors, set_, sqlstate
+from playing import transactions
 from psycopg.types.json import Jsonb
 from psycopg.types.range import Range
 
@@ -52,7 +53,8 @@ def everyday(me: int) -> None:
         types(db, me)
         batch(db, me)
         copies(db, me)
-        cursors(db, me)
+        server_side_cursors(db, me)
+        streams(db, me)
         blocks(db, me)
         transactions(db, me)
         everything_of(db, me)
@@ -123,19 +125,7 @@ def give_up(db, sql: str) -> None:
     db.rollback()
 
 
-def cursors(db, me: int) -> None:
-    with db.cursor("walk") as cursor:
-        cursor.itersize = 7
-        cursor.execute("select generate_series(1, 50) + %s::int", (me,))
-        numbers = [row[0] for row in cursor]
-    with db.cursor("jump", scrollable=True) as cursor:
-        cursor.execute("select generate_series(1, 50) + %s::int", (me,))
-        cursor.scroll(10)
-        found = [cursor.fetchone(), cursor.fetchmany(2)]
-        cursor.scroll(-3)
-        found.append(cursor.fetchone())
-    db.commit()
-    say(me, "server-side cursor", sum(numbers), found)
+def streams(db, me: int) -> None:
     sums = []
     for size in (1, 20):
         streamed = db.cursor().stream("select generate_series(1, %s::int)", (90 + me,), size=size)
